@@ -1,0 +1,1 @@
+"""Toolchain discovery, cmake, the manifest, and the proof that a finished build works."""

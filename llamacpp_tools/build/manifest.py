@@ -1,0 +1,153 @@
+"""What was built, from what, with what: one JSON document beside the library, and how to find it.
+
+The loader takes the library from a manifest and from nowhere else; a result copies the manifest, so a
+number can be traced to a tree, a series and a compiler.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from llamacpp_tools import home
+from llamacpp_tools.errors import BadInput, MissingTool
+from llamacpp_tools.files import write_text_atomic
+
+
+class Manifest(pydantic.BaseModel):
+    """The document. Hashes are lower-case hex; paths are names inside the build's folder."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    schema_: Literal[1] = pydantic.Field(alias="schema")
+    backend: str
+    variant: str
+    pin: str
+    upstream_origin: str
+    upstream_commit: str
+    upstream_tree: str
+    head: str
+    tree: str
+    series_digest: str
+    patches: list[str]
+    compiler: str
+    cmake_options: list[str]
+    mitigation: str
+    mitigation_reason: str
+    native_digest: str
+    library: str
+    library_sha256: str
+    shim: str
+    shim_sha256: str
+    declarations: str
+    tools: dict[str, str]
+    proof: list[dict[str, Any]]
+    seconds: float
+
+    @property
+    def build_commit(self) -> str:
+        """What llama-bench calls `build_commit`: the first nine digits of the stack's HEAD."""
+        return self.head[:9]
+
+
+class Build:
+    """A finished build: its manifest and where its files lie."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def folder(self) -> Path:
+        """The build's folder."""
+        return self.path.parent
+
+    @property
+    def library(self) -> Path:
+        """libllama."""
+        return self.folder / self.manifest.library
+
+    @property
+    def shim(self) -> Path:
+        """Our `extern "C"` library beside it."""
+        return self.folder / self.manifest.shim
+
+    @property
+    def declarations(self) -> Path:
+        """The C declarations taken from the built tree's own header."""
+        return self.folder / self.manifest.declarations
+
+    def tool(self, name: str) -> Path:
+        """One of upstream's programs.
+
+        Raises:
+            MissingTool: the build was made without it.
+        """
+        if name not in self.manifest.tools:
+            wanted = build_command(self.manifest.backend, self.manifest.variant)
+            raise MissingTool(f"{name} is not in this build: run `{wanted} --tools`")
+        return self.folder / self.manifest.tools[name]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The manifest as plain JSON values."""
+        return self.manifest.model_dump(by_alias=True, mode="json")
+
+
+def write(folder: Path, manifest: Manifest) -> Build:
+    """Write the manifest into the build's folder, whole or not at all."""
+    path = folder / "manifest.json"
+    text = json.dumps(manifest.model_dump(by_alias=True, mode="json"), indent=2) + "\n"
+    write_text_atomic(path, text)
+    return Build(path, manifest)
+
+
+def load(path: Path) -> Build:
+    """Read a manifest.
+
+    Raises:
+        BadInput: it is missing, or not a manifest of this version of llt.
+    """
+    try:
+        return Build(path, Manifest.model_validate_json(path.read_text(encoding="utf-8")))
+    except (OSError, pydantic.ValidationError) as error:
+        raise BadInput(f"{path} is not a build manifest of this version of llt: run `llt build` again") from error
+
+
+def pointer(backend: str, variant: str) -> Path:
+    """The small file that says which folder holds the current build of a backend and variant."""
+    return home.builds_dir() / f"{variant}-{backend}.current"
+
+
+def point_to(build: Build) -> None:
+    """Make `build` the one that `find` returns."""
+    write_text_atomic(pointer(build.manifest.backend, build.manifest.variant), build.folder.name + "\n")
+
+
+def find(backend: str = "cpu", variant: str = "patched") -> Build:
+    """The current build of a backend and variant.
+
+    Raises:
+        MissingTool: there is none, or its files are gone.
+    """
+    command = build_command(backend, variant)
+    try:
+        name = pointer(backend, variant).read_text(encoding="utf-8").strip()
+        build = load(home.builds_dir() / name / "manifest.json")
+    except (OSError, BadInput) as error:
+        raise MissingTool(f"no {variant} build for {backend} is here: run `{command}`") from error
+    if not build.library.is_file() or not build.shim.is_file():
+        raise MissingTool(f"the {variant} build for {backend} has lost its library: run `{command}`")
+    return build
+
+
+def build_command(backend: str, variant: str) -> str:
+    """The command line that makes such a build."""
+    base, _, left_out = variant.partition("-without-")
+    options = [f"--{backend}", *([] if base == "patched" else ["--variant", base])]
+    for name in left_out.split("-without-") if left_out else []:
+        options += ["--without", name]
+    return " ".join(["llt", "build", *options])

@@ -1,0 +1,272 @@
+// MTP draft and verify for one sequence.
+//
+// The MTP block predicts token t+2 from the pair (hidden row of the trunk at t, token t+1). Its own cache must
+// therefore hold, for every position p, the pair (hidden row at p-1, token at p). Rows the trunk has produced
+// and the block has not seen yet wait in `pending`, already in the layout of a batch, and ride along with
+// the first draft decode of the next step: catching up costs no decode of its own.
+
+#include "llt_shim.h"
+
+#include "llama-ext.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+namespace {
+
+// llama_batch_init allocates tokens or embeddings; the MTP graph takes both.
+llama_batch batch_with_both(int32_t n_tokens, int32_t n_embd) {
+    llama_batch batch = llama_batch_init(n_tokens, n_embd, 1);
+    batch.token = (llama_token *) std::malloc(sizeof(llama_token) * n_tokens);
+    return batch;
+}
+
+void use_sequence_0(llama_batch & batch, int32_t n_tokens) {
+    for (int32_t i = 0; i < n_tokens; ++i) {
+        batch.n_seq_id[i]  = 1;
+        batch.seq_id[i][0] = 0;
+    }
+}
+
+int64_t now_ns() {
+    using namespace std::chrono;
+    return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+// The top token's share among the ten largest logits: what upstream's draft sampler calls its probability.
+float top_share(const float * logits, int32_t n, int32_t best) {
+    constexpr size_t k = 10;
+    float  top[k];
+    size_t held = 0;
+    for (int32_t i = 0; i < n; ++i) {
+        if (held < k) {
+            top[held++] = logits[i];
+            std::push_heap(top, top + held, std::greater<float>());
+        } else if (logits[i] > top[0]) {
+            std::pop_heap(top, top + k, std::greater<float>());
+            top[k - 1] = logits[i];
+            std::push_heap(top, top + k, std::greater<float>());
+        }
+    }
+    float sum = 0.0f;
+    for (size_t i = 0; i < held; ++i) {
+        sum += std::exp(top[i] - logits[best]);
+    }
+    return 1.0f / sum;
+}
+
+} // namespace
+
+struct llt_mtp {
+    llama_context * target;
+    llama_context * draft;
+    int32_t         n_vocab;
+    int32_t         n_embd;
+    int32_t         n_batch;
+    int32_t         n_max;
+    llama_batch     verify;  // [last] + drafted tokens, for the target
+    llama_batch     prompt;  // a prefill chunk, for the target
+    llama_batch     pending; // (hidden row, token) pairs the draft context has not seen
+    llama_batch     one;     // one drafted pair
+
+    std::vector<float>       carried; // the trunk's row at the last decoded position
+    std::vector<llama_token> drafted;
+    std::vector<llama_token> banned;
+
+    llama_token choose(int32_t row) const {
+        return llt_argmax(llama_get_logits_ith(target, row), n_vocab, banned.data(), (int32_t) banned.size());
+    }
+
+    void push(llama_token token, llama_pos pos, const float * row) {
+        const int32_t i = pending.n_tokens++;
+        pending.token[i]  = token;
+        pending.pos[i]    = pos;
+        pending.logits[i] = 0;
+        std::memcpy(pending.embd + (size_t) i * n_embd, row, sizeof(float) * n_embd);
+    }
+
+    int32_t flush() {
+        if (pending.n_tokens == 0) {
+            return 0;
+        }
+        const int32_t status = llama_decode(draft, pending);
+        pending.n_tokens = 0;
+        return status;
+    }
+};
+
+llt_mtp * llt_mtp_new(llama_context * target, llama_context * draft, int32_t n_batch, int32_t n_max,
+        const llama_token * banned, int32_t n_banned) {
+    const llama_model * model = llama_get_model(target);
+
+    auto * mtp = new llt_mtp;
+    mtp->target  = target;
+    mtp->draft   = draft;
+    mtp->n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
+    mtp->n_embd  = llama_model_n_embd(model);
+    mtp->n_batch = n_batch;
+    mtp->n_max   = n_max;
+    mtp->carried.assign(mtp->n_embd, 0.0f);
+    mtp->drafted.resize(n_max + 1);
+    mtp->banned.assign(banned, banned + n_banned);
+
+    const int32_t n_pending = std::max(n_batch, n_max + 1);
+    mtp->verify  = llama_batch_init(n_max + 1, 0, 1);
+    mtp->prompt  = llama_batch_init(n_batch, 0, 1);
+    mtp->pending = batch_with_both(n_pending, mtp->n_embd);
+    mtp->one     = batch_with_both(1, mtp->n_embd);
+    use_sequence_0(mtp->verify, n_max + 1);
+    use_sequence_0(mtp->prompt, n_batch);
+    use_sequence_0(mtp->pending, n_pending);
+    use_sequence_0(mtp->one, 1);
+    std::fill(mtp->verify.logits, mtp->verify.logits + n_max + 1, 1);
+    mtp->pending.n_tokens = 0;
+    mtp->one.n_tokens     = 1;
+    mtp->one.logits[0]    = 1;
+
+    llama_set_embeddings_nextn(target, true, /*masked*/ false);
+    llama_set_embeddings_nextn(draft, true, /*masked*/ true);
+    return mtp;
+}
+
+void llt_mtp_free(llt_mtp * mtp) {
+    if (mtp == nullptr) {
+        return;
+    }
+    // llama_batch_free frees token and embd alike.
+    llama_batch_free(mtp->verify);
+    llama_batch_free(mtp->prompt);
+    llama_batch_free(mtp->pending);
+    llama_batch_free(mtp->one);
+    delete mtp;
+}
+
+int32_t llt_mtp_prefill(llt_mtp * mtp, const llama_token * tokens, int32_t n, llama_pos pos0) {
+    llama_batch & batch = mtp->prompt;
+    batch.n_tokens = n;
+    for (int32_t i = 0; i < n; ++i) {
+        batch.token[i]  = tokens[i];
+        batch.pos[i]    = pos0 + i;
+        batch.logits[i] = i == n - 1;
+    }
+    int32_t status = mtp->flush();
+    if (status != 0) {
+        return status;
+    }
+    status = llama_decode(mtp->target, batch);
+    if (status != 0) {
+        return status;
+    }
+    const float * rows = llama_get_embeddings_nextn(mtp->target);
+    mtp->push(tokens[0], pos0, mtp->carried.data());
+    for (int32_t i = 1; i < n; ++i) {
+        mtp->push(tokens[i], pos0 + i, rows + (size_t) (i - 1) * mtp->n_embd);
+    }
+    std::memcpy(mtp->carried.data(), rows + (size_t) (n - 1) * mtp->n_embd, sizeof(float) * mtp->n_embd);
+    return mtp->flush();
+}
+
+void llt_mtp_reset(llt_mtp * mtp) {
+    mtp->pending.n_tokens = 0;
+    std::fill(mtp->carried.begin(), mtp->carried.end(), 0.0f);
+}
+
+llama_token llt_mtp_next(llt_mtp * mtp) {
+    return mtp->choose(-1);
+}
+
+// Draft up to n_max tokens after `last`; the pair (carried, last) closes the pending batch.
+static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
+        llt_mtp_told * told) {
+    if (mtp->pending.n_tokens == std::max(mtp->n_batch, mtp->n_max + 1)) {
+        const int32_t status = mtp->flush();
+        if (status != 0) {
+            return status;
+        }
+    }
+    mtp->push(last, pos, mtp->carried.data());
+    if (n_max == 0) {
+        return 0;
+    }
+    mtp->pending.logits[mtp->pending.n_tokens - 1] = 1;
+
+    int32_t status = mtp->flush();
+    while (status == 0) {
+        const float * logits = llama_get_logits_ith(mtp->draft, -1);
+        const int32_t best   = llt_argmax(logits, mtp->n_vocab, nullptr, 0);
+        if (p_min > 0.0f && top_share(logits, mtp->n_vocab, best) < p_min) {
+            break;
+        }
+        mtp->drafted[told->n_drafted++] = best;
+        if (told->n_drafted == n_max) {
+            break;
+        }
+        mtp->one.token[0] = best;
+        mtp->one.pos[0]   = pos + told->n_drafted;
+        std::memcpy(mtp->one.embd, llama_get_embeddings_nextn_ith(mtp->draft, -1), sizeof(float) * mtp->n_embd);
+        status = llama_decode(mtp->draft, mtp->one);
+    }
+    return status;
+}
+
+// Verify the draft in one target batch, keep what agrees, and queue the true pairs for the draft context.
+static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, llama_token * out, llt_mtp_told * told) {
+    llama_batch & batch = mtp->verify;
+    batch.n_tokens = told->n_drafted + 1;
+    batch.token[0] = last;
+    batch.pos[0]   = pos;
+    for (int32_t i = 0; i < told->n_drafted; ++i) {
+        batch.token[i + 1] = mtp->drafted[i];
+        batch.pos[i + 1]   = pos + 1 + i;
+    }
+    const int32_t status = llama_decode(mtp->target, batch);
+    if (status != 0) {
+        return status;
+    }
+    int32_t n = 0;
+    for (;; ++n) {
+        out[n] = mtp->choose(n);
+        if (n == told->n_drafted || out[n] != mtp->drafted[n]) {
+            break;
+        }
+    }
+    told->n_accepted = n;
+
+    const float * rows = llama_get_embeddings_nextn(mtp->target);
+    for (int32_t i = 0; i < n; ++i) {
+        mtp->push(out[i], pos + 1 + i, rows + (size_t) i * mtp->n_embd);
+    }
+    std::memcpy(mtp->carried.data(), rows + (size_t) n * mtp->n_embd, sizeof(float) * mtp->n_embd);
+    return 0;
+}
+
+int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min, llama_token * out,
+        llt_mtp_told * told) {
+    *told = {};
+
+    const int64_t t0 = now_ns();
+    told->status_draft = draft_tokens(mtp, last, pos, std::min(n_max, mtp->n_max), p_min, told);
+    const int64_t t1 = now_ns();
+    told->draft_ns = t1 - t0;
+    if (told->status_draft != 0) {
+        return told->status_draft;
+    }
+
+    told->status_target = verify_draft(mtp, last, pos, out, told);
+    if (told->status_target == 0) {
+        // What was rejected leaves both caches. In the draft context also the accepted guesses go: they were
+        // made from its own hidden rows, and the trunk's rows for them wait in `pending`.
+        const bool kept = llama_memory_seq_rm(llama_get_memory(mtp->target), 0, pos + 1 + told->n_accepted, -1);
+        llama_memory_seq_rm(llama_get_memory(mtp->draft), 0, pos + 1, -1);
+        if (!kept) {
+            told->status_target = -100;
+        }
+    }
+    told->verify_ns = now_ns() - t1;
+    return told->status_target;
+}

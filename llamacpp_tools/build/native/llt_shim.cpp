@@ -1,0 +1,95 @@
+#include "llt_shim.h"
+
+#include "llama-ext.h"
+
+#include <algorithm>
+#include <vector>
+
+void llt_context_bytes(const llama_context * ctx, uint64_t * memory, uint64_t * compute) {
+    *memory  = 0;
+    *compute = 0;
+    for (const auto & [buft, bytes] : llama_get_memory_breakdown(ctx)) {
+        *memory  += bytes.context;
+        *compute += bytes.compute;
+    }
+}
+
+int32_t llt_argmax(const float * values, int32_t n, const llama_token * banned, int32_t n_banned) {
+    const auto is_banned = [&](int32_t i) { return std::find(banned, banned + n_banned, i) != banned + n_banned; };
+
+    const int32_t best = (int32_t) (std::max_element(values, values + n) - values);
+    if (!is_banned(best)) {
+        return best;
+    }
+    int32_t other = -1;
+    for (int32_t i = 0; i < n; ++i) {
+        if ((other < 0 || values[i] > values[other]) && !is_banned(i)) {
+            other = i;
+        }
+    }
+    return other;
+}
+
+struct llt_plain {
+    llama_context * ctx;
+    int32_t         n_vocab;
+    llama_batch     prompt;
+    llama_batch     one;
+
+    std::vector<llama_token> banned;
+};
+
+llt_plain * llt_plain_new(llama_context * ctx, int32_t n_batch, const llama_token * banned, int32_t n_banned) {
+    const llama_vocab * vocab = llama_model_get_vocab(llama_get_model(ctx));
+
+    auto * plain = new llt_plain {
+        ctx, llama_vocab_n_tokens(vocab), llama_batch_init(n_batch, 0, 1), llama_batch_init(1, 0, 1),
+        std::vector<llama_token>(banned, banned + n_banned),
+    };
+    // Sequence 0 throughout: filled once, never touched between two decodes.
+    for (int32_t i = 0; i < n_batch; ++i) {
+        plain->prompt.n_seq_id[i]  = 1;
+        plain->prompt.seq_id[i][0] = 0;
+    }
+    plain->one.n_tokens     = 1;
+    plain->one.n_seq_id[0]  = 1;
+    plain->one.seq_id[0][0] = 0;
+    plain->one.logits[0]    = 1;
+    return plain;
+}
+
+void llt_plain_free(llt_plain * plain) {
+    if (plain == nullptr) {
+        return;
+    }
+    llama_batch_free(plain->prompt);
+    llama_batch_free(plain->one);
+    delete plain;
+}
+
+int32_t llt_plain_prefill(llt_plain * plain, const llama_token * tokens, int32_t n, llama_pos pos0) {
+    llama_batch & batch = plain->prompt;
+    batch.n_tokens = n;
+    for (int32_t i = 0; i < n; ++i) {
+        batch.token[i]  = tokens[i];
+        batch.pos[i]    = pos0 + i;
+        batch.logits[i] = i == n - 1;
+    }
+    return llama_decode(plain->ctx, batch);
+}
+
+llama_token llt_plain_next(llt_plain * plain) {
+    return llt_argmax(llama_get_logits_ith(plain->ctx, -1), plain->n_vocab, plain->banned.data(),
+            (int32_t) plain->banned.size());
+}
+
+int32_t llt_plain_step(llt_plain * plain, llama_token token, llama_pos pos, llama_token * next) {
+    plain->one.token[0] = token;
+    plain->one.pos[0]   = pos;
+
+    const int32_t status = llama_decode(plain->ctx, plain->one);
+    if (status == 0) {
+        *next = llt_plain_next(plain);
+    }
+    return status;
+}

@@ -1,0 +1,75 @@
+// What the Python side needs of libllama that is C++ only, or that must not cost a Python call per token.
+// Plain C, so that the same preprocessor run that reads llama.h reads this.
+#pragma once
+
+#include "llama.h"
+
+#if defined(_WIN32)
+#    define LLT_API __declspec(dllexport)
+#else
+#    define LLT_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Bytes that a context holds for its memory (KV cells and recurrent state) and for compute buffers.
+LLT_API void llt_context_bytes(const struct llama_context * ctx, uint64_t * memory, uint64_t * compute);
+
+// Index of the largest of n values; the first one on a tie, as llama's greedy sampler does. The n_banned
+// indices in `banned` are never chosen (end-of-generation tokens, when they are to be ignored).
+LLT_API int32_t llt_argmax(const float * values, int32_t n, const llama_token * banned, int32_t n_banned);
+
+// Plain greedy decode. `banned` is copied.
+struct llt_plain;
+
+LLT_API struct llt_plain * llt_plain_new(struct llama_context * ctx, int32_t n_batch,
+        const llama_token * banned, int32_t n_banned);
+LLT_API void               llt_plain_free(struct llt_plain * plain);
+
+// Decode n tokens at positions pos0.. (n <= n_batch); logits are kept for the last one only.
+// Returns llama_decode's status.
+LLT_API int32_t llt_plain_prefill(struct llt_plain * plain, const llama_token * tokens, int32_t n, llama_pos pos0);
+
+// Decode one token at pos and return in *next the most likely token after it.
+LLT_API int32_t llt_plain_step(struct llt_plain * plain, llama_token token, llama_pos pos, llama_token * next);
+
+// The most likely token after the last prefill.
+LLT_API llama_token llt_plain_next(struct llt_plain * plain);
+
+// MTP draft and verify, one sequence, greedy. The target context must have been made with n_rs_seq >= n_max,
+// the draft context with ctx_type MTP on the same model.
+struct llt_mtp;
+
+struct llt_mtp_told {
+    int32_t n_drafted;    // tokens that the MTP block proposed
+    int32_t n_accepted;   // of these, how many the target agreed with
+    int32_t status_draft; // llama_decode's status in the draft context, 0 if all went well
+    int32_t status_target;
+    int64_t draft_ns;     // time spent drafting
+    int64_t verify_ns;    // time spent in the target's verification
+};
+
+// n_batch: the largest prefill chunk; n_max: the largest draft; `banned` is copied.
+LLT_API struct llt_mtp * llt_mtp_new(struct llama_context * target, struct llama_context * draft,
+        int32_t n_batch, int32_t n_max, const llama_token * banned, int32_t n_banned);
+LLT_API void             llt_mtp_free(struct llt_mtp * mtp);
+
+// Decode n prompt tokens at positions pos0.. in both contexts. Returns llama_decode's status.
+LLT_API int32_t llt_mtp_prefill(struct llt_mtp * mtp, const llama_token * tokens, int32_t n, llama_pos pos0);
+
+// Forget the sequence: what is queued for the draft context and the carried hidden row.
+LLT_API void llt_mtp_reset(struct llt_mtp * mtp);
+
+// The most likely token after the last prefill.
+LLT_API llama_token llt_mtp_next(struct llt_mtp * mtp);
+
+// One step: draft up to n_max tokens after `last` (which stands at pos), verify them, roll back the rest.
+// out receives n_accepted + 1 tokens: the accepted ones and the target's own next one.
+LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
+        llama_token * out, struct llt_mtp_told * told);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,111 @@
+"""What a build can be asked for, the cmake options that say it, and the key its folder is named by."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+BACKENDS = ("cpu", "vulkan", "cuda")
+VARIANTS = ("patched", "stock")
+LIBRARY_TARGETS = ("llt_shim", "llt_prove")
+TOOL_TARGETS = ("llama-bench", "llama-server", "llama-completion", "llama-quantize")
+
+# Off: what needs the network, and what nobody asked for. `--tools` only adds targets, so that the folder,
+# and with it libllama, is the same with and without the programs.
+_COMMON = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DBUILD_SHARED_LIBS=ON",
+    "-DLLAMA_BUILD_COMMON=ON",
+    "-DLLAMA_BUILD_TOOLS=ON",
+    "-DLLAMA_BUILD_SERVER=ON",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_ALL_WARNINGS=OFF",
+    "-DGGML_ALL_WARNINGS=OFF",
+    "-DGGML_CCACHE=OFF",
+)
+_BACKEND = {"cpu": (), "vulkan": ("-DGGML_VULKAN=ON",), "cuda": ("-DGGML_CUDA=ON",)}
+
+_NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+
+
+@dataclass(frozen=True)
+class Mitigation:
+    """A way to build around something that this machine's compiler gets wrong.
+
+    Attributes:
+        name: as the manifest records it.
+        cmake: the options that do it.
+        cpu_flag: only worth trying on a CPU that reports a flag which begins so; empty for any.
+        why: what it is known to help against.
+    """
+
+    name: str
+    cmake: tuple[str, ...]
+    cpu_flag: str
+    why: str
+
+
+NONE = Mitigation("none", ("-DGGML_NATIVE=ON",), "", "")
+MITIGATIONS = (
+    NONE,
+    Mitigation(
+        "no-amx",
+        ("-DGGML_NATIVE=ON", f"-DCMAKE_C_FLAGS={_NO_AMX}", f"-DCMAKE_CXX_FLAGS={_NO_AMX}"),
+        "amx",
+        "gcc 12 drops stores to the AMX tile configuration, and quantised weights crash",
+    ),
+    Mitigation("no-native", ("-DGGML_NATIVE=OFF",), "", "code for this very CPU is wrong, code for AVX2 may not be"),
+)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """One thing to build.
+
+    Attributes:
+        backend: `cpu`, `vulkan` or `cuda` (the CPU backend is always in).
+        variant: `patched`, `stock`, or `patched-without-NAME`.
+        tools: also build upstream's own programs.
+    """
+
+    backend: str = "cpu"
+    variant: str = "patched"
+    tools: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What ninja is asked for."""
+        return LIBRARY_TARGETS + (TOOL_TARGETS if self.tools else ())
+
+    def cmake(self, mitigation: Mitigation = NONE) -> list[str]:
+        """The options for cmake that the build's folder and libllama depend on."""
+        return [*_COMMON, *_BACKEND[self.backend], *mitigation.cmake]
+
+
+def build_key(tree: str, cmake: list[str], compiler: str) -> str:
+    """Twelve hex digits that name a build folder: the source tree, our native sources, options, compiler."""
+    digest = hashlib.sha256()
+    for part in (tree, native_digest(), compiler, *cmake):
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:12]
+
+
+def native_dir() -> Path:
+    """The folder with our C++ sources and their CMakeLists.txt."""
+    return Path(str(resources.files("llamacpp_tools.build") / "native"))
+
+
+def native_digest() -> str:
+    """SHA-256 (hex) over the names and bytes of our C++ sources."""
+    digest = hashlib.sha256()
+    for path in sorted(native_dir().iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""What every verb prints the same way: one JSON document, or progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llamacpp_tools.build.cmake import Progress
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout, and nothing else there."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def stderr_console() -> Console:
+    """A rich console on stderr, where progress and log go."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def step_progress(what: str) -> Iterator[Progress]:
+    """A progress bar on stderr, fed with (steps done, steps in all, what); plain lines where it is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    console = stderr_console()
+    if not console.is_terminal:
+        yield _plain_progress(what)
+        return
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, TextColumn("{task.fields[doing]}"), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None, doing="")
+        yield lambda done, total, doing: bar.update(task, completed=done, total=total or None, doing=doing[:48])
+
+
+def _plain_progress(what: str) -> Progress:
+    """A line for about every tenth of the work, for logs and CI."""
+    last = [-1]
+
+    def tell(done: int, total: int, doing: str) -> None:
+        tenth = 10 * done // total if total else -2
+        if tenth != last[0]:
+            last[0] = tenth
+            print(f"{what}: {done}/{total}" if total else f"{what}: {doing}", file=sys.stderr, flush=True)
+
+    return tell

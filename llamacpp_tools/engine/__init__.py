@@ -1,0 +1,1 @@
+"""Model, context, plain decode and MTP draft-and-verify over one sequence."""

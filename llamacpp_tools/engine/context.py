@@ -1,0 +1,156 @@
+"""A context: the KV cells, the recurrent state and the compute buffers of one sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+from llamacpp_tools.engine.model import Model
+from llamacpp_tools.errors import BadInput, LltError
+
+FlashAttention = Literal["auto", "on", "off"]
+_FLASH = {"auto": -1, "off": 0, "on": 1}
+
+
+class OutOfMemory(LltError):
+    """A context or a batch did not fit into memory."""
+
+    exit_code = 3
+
+
+class DecodeFailed(LltError):
+    """`llama_decode` returned a status other than 0."""
+
+
+@dataclass(frozen=True)
+class ContextOptions:
+    """What a context is made with; names are llama.h's.
+
+    Attributes:
+        n_ctx: cells, tokens of prompt and generation together.
+        n_batch: tokens handed to `llama_decode` at once.
+        n_ubatch: tokens computed at once.
+        type_k, type_v: ggml type names of the KV cells.
+        flash_attn: `auto` lets libllama decide; quantised V cells need it on.
+        n_threads: threads for decode and prefill.
+        n_rs_seq: recurrent-state snapshots, the largest rollback in tokens.
+        swa_full: give windowed layers a full-size cache; then nothing is bounded.
+        mtp: make the draft context of the model's MTP block.
+    """
+
+    n_ctx: int
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    type_k: str = "f16"
+    type_v: str = "f16"
+    flash_attn: FlashAttention = "auto"
+    n_threads: int = 1
+    n_rs_seq: int = 0
+    swa_full: bool = False
+    mtp: bool = False
+
+
+class Context:
+    """A context on a model. Close it, or use it as a context manager; it keeps the model alive.
+
+    Raises:
+        BadInput: an option does not fit the model.
+        OutOfMemory: libllama could not make it.
+    """
+
+    def __init__(self, model: Model, options: ContextOptions) -> None:
+        self.model = model
+        self.options = options
+        self._handle: Any = None
+        ffi, lib = model.library.ffi, model.library.lib
+        params = lib.llama_context_default_params()
+        params.n_ctx = options.n_ctx
+        params.n_batch = options.n_batch
+        params.n_ubatch = options.n_ubatch
+        params.n_seq_max = 1
+        params.n_rs_seq = options.n_rs_seq
+        params.n_threads = options.n_threads
+        params.n_threads_batch = options.n_threads
+        params.type_k = ggml_type(lib, ffi, options.type_k)
+        params.type_v = ggml_type(lib, ffi, options.type_v)
+        params.flash_attn_type = _FLASH[options.flash_attn]
+        params.swa_full = options.swa_full
+        params.no_perf = True
+        if options.mtp:
+            params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
+        model.library.log_lines.clear()
+        handle = lib.llama_init_from_model(model.handle, params)
+        if handle == ffi.NULL:
+            told = str(model.library.error("libllama could not make a context"))
+            raise OutOfMemory(told) if "alloc" in told else BadInput(told)
+        self._handle = handle
+
+    @property
+    def handle(self) -> Any:
+        """The C pointer.
+
+        Raises:
+            ValueError: the context is closed.
+        """
+        if self._handle is None:
+            raise ValueError("the context is closed")
+        return self._handle
+
+    def close(self) -> None:
+        """Free the context; a second call does nothing."""
+        if self._handle is not None:
+            self.model.library.lib.llama_free(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def n_ctx(self) -> int:
+        """Cells granted (libllama rounds up)."""
+        return int(self.model.library.lib.llama_n_ctx(self.handle))
+
+    @property
+    def n_rs_seq(self) -> int:
+        """Rollback depth granted in tokens; 0 where the architecture cannot."""
+        return int(self.model.library.lib.llama_n_rs_seq(self.handle))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of KV cells and recurrent state, rollback planes included."""
+        ffi = self.model.library.ffi
+        memory, compute = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        self.model.library.lib.llt_context_bytes(self.handle, memory, compute)
+        return int(memory[0])
+
+    def clear(self) -> None:
+        """Forget every token; buffers are kept."""
+        lib = self.model.library.lib
+        lib.llama_memory_clear(lib.llama_get_memory(self.handle), True)
+
+    def failed(self, status: int, what: str) -> LltError:
+        """The exception for a status of `llama_decode` (llama.h: 1 no cells, 2 aborted, < -1 fatal)."""
+        told = self.model.library.error(f"{what} failed with status {status}")
+        return OutOfMemory(str(told)) if status in (-2, 1) else DecodeFailed(str(told))
+
+
+def ggml_type(lib: Any, ffi: Any, name: str) -> int:
+    """The ggml type's number for its name, asked of the library.
+
+    Raises:
+        BadInput: ggml has no such type.
+    """
+    names = {}
+    for number in range(int(lib.GGML_TYPE_COUNT)):
+        pointer = lib.ggml_type_name(number)
+        if pointer != ffi.NULL:
+            names[ffi.string(pointer).decode().lower()] = number
+    if name.lower() not in names:
+        raise BadInput(f"ggml has no type {name!r}")
+    return names[name.lower()]

@@ -1,0 +1,151 @@
+"""A loaded GGUF model: its facts, its tokenizer, and the contexts that are made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from llamacpp_tools.engine.recipe import Recipe, override_array
+from llamacpp_tools.errors import BadInput
+from llamacpp_tools.ffi.library import Library
+from llamacpp_tools.models.header import check_gguf
+
+ALL_LAYERS = -1
+
+
+class Model:
+    """A model in memory. Close it, or use it as a context manager; its contexts must be closed first.
+
+    Args:
+        library: where libllama comes from.
+        path: a GGUF file; checked before libllama sees it.
+        recipe: the SWA recipe, None for dense.
+        n_gpu_layers: layers to put on the GPU; `ALL_LAYERS` for all.
+        use_mmap: map the file rather than read it.
+
+    Raises:
+        BadInput: the file is missing, truncated or no GGUF, or the recipe does not fit the model.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        path: Path,
+        recipe: Recipe | None = None,
+        n_gpu_layers: int = ALL_LAYERS,
+        use_mmap: bool = True,
+    ) -> None:
+        self.library = library
+        self.path = path
+        self.recipe = recipe
+        self.header = check_gguf(path)
+        ffi, lib = library.ffi, library.lib
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.use_mmap = use_mmap
+        try:
+            overrides = override_array(ffi, lib, recipe.overrides() if recipe else {})
+        except ValueError as error:
+            raise BadInput(f"the recipe does not fit into an override: {error}") from error
+        params.kv_overrides = overrides
+        library.log_lines.clear()
+        self._handle = lib.llama_model_load_from_file(str(path).encode(), params)
+        if self._handle == ffi.NULL:
+            raise BadInput(str(library.error(f"{path} cannot be loaded")))
+        self._vocab = lib.llama_model_get_vocab(self._handle)
+
+    @property
+    def handle(self) -> Any:
+        """The C pointer.
+
+        Raises:
+            ValueError: the model is closed.
+        """
+        if self._handle is None:
+            raise ValueError(f"the model {self.path} is closed")
+        return self._handle
+
+    def close(self) -> None:
+        """Free the model; a second call does nothing."""
+        if self._handle is not None:
+            self.library.lib.llama_model_free(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def n_vocab(self) -> int:
+        """Tokens in the vocabulary."""
+        return int(self.library.lib.llama_vocab_n_tokens(self._vocab))
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(self.library.lib.llama_model_size(self.handle))
+
+    @property
+    def n_params(self) -> int:
+        """Parameters of all tensors."""
+        return int(self.library.lib.llama_model_n_params(self.handle))
+
+    @property
+    def description(self) -> str:
+        """Architecture, size and quantisation in libllama's words."""
+        buffer = self.library.ffi.new("char[256]")
+        self.library.lib.llama_model_desc(self.handle, buffer, 256)
+        return self._text(buffer)
+
+    def tokenize(self, text: str, add_special: bool = False) -> list[int]:
+        """Tokens of `text`; `add_special` lets the vocabulary add its begin-of-text token."""
+        raw = text.encode()
+        ffi, lib = self.library.ffi, self.library.lib
+        room = len(raw) + 8
+        out = ffi.new("llama_token[]", room)
+        count = lib.llama_tokenize(self._vocab, raw, len(raw), out, room, add_special, False)
+        if count < 0:
+            out = ffi.new("llama_token[]", -count)
+            count = lib.llama_tokenize(self._vocab, raw, len(raw), out, -count, add_special, False)
+        return list(ffi.unpack(out, count)) if count else []
+
+    def detokenize(self, tokens: list[int]) -> str:
+        """Text of `tokens`; bytes that are not UTF-8 become the replacement character."""
+        if not tokens:
+            return ""
+        ffi, lib = self.library.ffi, self.library.lib
+        held = ffi.new("llama_token[]", tokens)
+        room = 16 * len(tokens) + 64
+        out = ffi.new("char[]", room)
+        count = lib.llama_detokenize(self._vocab, held, len(tokens), out, room, False, True)
+        if count < 0:
+            out = ffi.new("char[]", -count)
+            count = lib.llama_detokenize(self._vocab, held, len(tokens), out, -count, False, True)
+        return bytes(ffi.buffer(out, count)).decode("utf-8", "replace")
+
+    def is_end(self, token: int) -> bool:
+        """True if the token ends a generation."""
+        return bool(self.library.lib.llama_vocab_is_eog(self._vocab, token))
+
+    def devices(self) -> list[str]:
+        """Descriptions of the devices this process can compute on; the CPU comes last."""
+        lib, ffi = self.library.lib, self.library.ffi
+        return [
+            ffi.string(lib.ggml_backend_dev_description(lib.ggml_backend_dev_get(index))).decode("utf-8", "replace")
+            for index in range(lib.ggml_backend_dev_count())
+        ]
+
+    def backends(self) -> list[str]:
+        """Names of the ggml backends that are registered."""
+        lib, ffi = self.library.lib, self.library.ffi
+        names = (lib.ggml_backend_reg_name(lib.ggml_backend_reg_get(i)) for i in range(lib.ggml_backend_reg_count()))
+        return [ffi.string(name).decode() for name in names]
+
+    def _text(self, buffer: Any) -> str:
+        raw: bytes = self.library.ffi.string(buffer)
+        return raw.decode("utf-8", "replace")

@@ -1,0 +1,160 @@
+"""Loading libllama and our shim: from a manifest's folder, checked by hash, and from nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import cffi
+
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.errors import CheckFailed, LltError
+from llamacpp_tools.files import sha256_file, write_atomic
+
+log = logging.getLogger("llamacpp_tools.libllama")
+
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+_CONTINUED = 5
+_KEPT_LINES = 200
+
+
+class LibraryError(LltError):
+    """libllama refused or failed; the sentence ends with what it said."""
+
+    exit_code = 1
+
+
+class Library:
+    """libllama and the shim of one build, loaded.
+
+    Attributes:
+        ffi: the cffi instance with the declarations of the built header.
+        lib: every function of llama.h, ggml's headers and llt_shim.h.
+        build: the build it came from.
+        log_lines: the library's last lines at level warning and above.
+    """
+
+    def __init__(self, build: Build, ffi: Any, lib: Any) -> None:
+        self.build = build
+        self.ffi = ffi
+        self.lib = lib
+        self.log_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.all_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._partial = ""
+        self._level = logging.DEBUG
+        self._callback = ffi.callback("void(enum ggml_log_level, const char *, void *)", self._on_log)
+        lib.llama_log_set(self._callback, ffi.NULL)
+        lib.ggml_backend_load_all()
+        lib.llama_backend_init()
+
+    def _on_log(self, level: int, text: Any, _data: Any) -> None:
+        try:
+            if level != _CONTINUED:
+                self._level = _LEVELS.get(level, logging.DEBUG)
+            self._partial += self.ffi.string(text).decode("utf-8", "replace")
+            while "\n" in self._partial:
+                line, self._partial = self._partial.split("\n", 1)
+                self._take(line.rstrip())
+        except Exception:  # noqa: BLE001 - nothing may cross into C
+            self._partial = ""
+
+    def _take(self, line: str) -> None:
+        if not line.strip(". "):
+            return
+        self.all_lines.append(line)
+        if self._level >= logging.WARNING:
+            self.log_lines.append(line)
+        log.log(self._level, "%s", line)
+
+    def error(self, what: str) -> LibraryError:
+        """An exception for a call that failed: `what`, and the library's own last words if it had any."""
+        said = [line.split(": ", 1)[-1] if ": " in line else line for line in self.log_lines]
+        self.log_lines.clear()
+        reason = next((line for line in said if "error" in line.lower() or "dynsparse" in line), None)
+        reason = reason or (said[-1] if said else "")
+        return LibraryError(f"{what}: {reason}" if reason else what)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(manifest: Path) -> Library:
+    from llamacpp_tools.build.manifest import load
+
+    build = load(manifest)
+    for path, expected in (
+        (build.library, build.manifest.library_sha256),
+        (build.shim, build.manifest.shim_sha256),
+    ):
+        found = sha256_file(path) if path.is_file() else "nothing"
+        if found != expected:
+            raise CheckFailed(f"{path} is not what its manifest says (sha256 {found[:12]}): run `llt build` again")
+    ffi = _abi(build).ffi
+    lib = _open(ffi, build)
+    return Library(build, ffi, lib)
+
+
+def open_library(build: Build) -> Library:
+    """Load the library of a build, once per process.
+
+    Raises:
+        CheckFailed: its files are not those the manifest describes, or a foreign libllama is in the way.
+        LibraryError: another build is loaded in this process already.
+    """
+    if _loaded.cache_info().currsize and _loaded_path[0] != build.path:
+        raise LibraryError(f"this process has {_loaded_path[0].parent.name} loaded; use a new process for {build.path}")
+    library = _loaded(build.path)
+    _loaded_path[:] = [build.path]
+    return library
+
+
+_loaded_path: list[Path] = []
+
+
+def _open(ffi: Any, build: Build) -> Any:
+    folder = build.library.parent
+    # By absolute path and in order of dependence: a name that is loaded is not searched for again, so
+    # LD_LIBRARY_PATH and the system's own libllama have no say.
+    for pattern in ("libggml-base.so*", "libggml-*.so*", "libggml.so*", "libllama.so*"):
+        for path in sorted(folder.glob(pattern)):
+            if not path.is_symlink():
+                ffi.dlopen(str(path), ffi.RTLD_NOW | ffi.RTLD_GLOBAL)
+    lib = ffi.dlopen(str(build.shim), ffi.RTLD_NOW)
+    for mapped in _mapped_libraries():
+        if Path(mapped).name.startswith(("libllama.so", "libggml")) and not os.path.samefile(
+            Path(mapped).parent, folder
+        ):
+            raise CheckFailed(f"{mapped} is loaded beside {build.library}: a process can hold one libllama only")
+    return lib
+
+
+def _mapped_libraries() -> set[str]:
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {line.split(maxsplit=5)[5] for line in lines if line.count(" ") >= 5 and ".so" in line}
+
+
+def _abi(build: Build) -> Any:
+    """The declarations as an importable module, made once per build: parsing C takes most of a second."""
+    module = build.folder / "llt_abi.py"
+    if not module.is_file() or module.stat().st_mtime < build.declarations.stat().st_mtime:
+        builder = cffi.FFI()
+        builder.set_source("llt_abi", None)
+        builder.cdef(_prelude() + build.declarations.read_text(encoding="utf-8"), override=True)
+        with write_atomic(module) as part:
+            builder.emit_python_code(str(part))
+    spec = importlib.util.spec_from_file_location("llt_abi", module)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def _prelude() -> str:
+    # FILE and va_list come from system headers that are left out; nothing of ours passes either.
+    return "typedef struct _IO_FILE FILE;\n"
