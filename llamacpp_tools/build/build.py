@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from llamacpp_tools import home
@@ -16,22 +18,49 @@ from llamacpp_tools.build import manifest as manifests
 from llamacpp_tools.build.cmake import Progress, compile_targets, configure
 from llamacpp_tools.build.declarations import write_declarations
 from llamacpp_tools.build.manifest import Build, Manifest
-from llamacpp_tools.build.options import MITIGATIONS, BuildOptions, Mitigation, build_key, native_digest, native_dir
+from llamacpp_tools.build.options import (
+    LIBRARY_TARGETS,
+    MITIGATIONS,
+    TOOL_TARGETS,
+    BuildOptions,
+    Mitigation,
+    build_key,
+    native_digest,
+    native_dir,
+)
 from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.build.toolchain import Toolchain
 from llamacpp_tools.errors import CheckFailed
-from llamacpp_tools.files import sha256_file
+from llamacpp_tools.files import sha256_file, write_text_atomic
 from llamacpp_tools.stack.rebase import Stack
 
 log = logging.getLogger(__name__)
 
-_SUFFIX = ".so"
+_SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
+_ALL_LAYERS = 999
 
-Prover = Callable[[Path, Path], Proof]
+Prover = Callable[[Path, Path, Path, int], Proof]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every step of one build needs."""
+
+    stack: Stack
+    options: BuildOptions
+    toolchain: Toolchain
+    proof_model: Callable[[], Path]
+    progress: Progress
+    prover: Prover
 
 
 def build(
-    stack: Stack, options: BuildOptions, toolchain: Toolchain, proof_model: Callable[[], Path], progress: Progress
+    stack: Stack,
+    options: BuildOptions,
+    toolchain: Toolchain,
+    proof_model: Callable[[], Path],
+    progress: Progress,
+    prover: Prover = prove,
 ) -> Build:
     """Build a stack, or find that it is built.
 
@@ -43,11 +72,12 @@ def build(
         toolchain: what `toolchain.require` found.
         proof_model: gives the tiny f32 GGUF for the proof; only called when something was compiled.
         progress: called with (steps done, steps in all, what).
+        prover: how a finished build is tried; see `proof.prove`.
 
     Raises:
         CheckFailed: it does not compile, or no way of building it gives a library that works.
     """
-    assert stack.tree_dir is not None
+    job = _Job(stack, options, toolchain, proof_model, progress, prover)
     refused: list[str] = []
     for mitigation in MITIGATIONS:
         if mitigation.cpu_flag and not _cpu_has(mitigation.cpu_flag):
@@ -60,8 +90,7 @@ def build(
             with FileLock(folder / "lock", timeout=0):
                 made = _finished(folder, stack, options)
                 if made is None:
-                    reason = "; ".join(refused)
-                    made = _make(folder, stack, options, toolchain, mitigation, reason, proof_model, progress)
+                    made = _make(job, folder, mitigation, "; ".join(refused))
         except Timeout as error:
             raise CheckFailed(f"another `llt build` is at work in {folder}: wait for it to end") from error
         except _Unproved as error:
@@ -80,65 +109,46 @@ class _Unproved(Exception):
     """A build compiled, but its proof failed; the text says how."""
 
 
-def _make(
-    folder: Path,
-    stack: Stack,
-    options: BuildOptions,
-    toolchain: Toolchain,
-    mitigation: Mitigation,
-    reason: str,
-    proof_model: Callable[[], Path],
-    progress: Progress,
-) -> Build:
-    assert stack.tree_dir is not None
+def _make(job: _Job, folder: Path, mitigation: Mitigation, reason: str) -> Build:
+    assert job.stack.tree_dir is not None
     verdict = folder / "unproved.txt"
     if verdict.is_file():
-        raise _Unproved(verdict.read_text(encoding="utf-8").strip())
+        raise _Unproved(f"{verdict.read_text(encoding='utf-8').strip()} (as seen before; remove {verdict} to retry)")
     begun = time.monotonic()
     # Links of our own beside the build, so that no path that the compiler sees names the variant.
-    upstream, native = _link(folder / "src", stack.tree_dir), _link(folder / "native", native_dir())
+    upstream, native = _link(folder / "src", job.stack.tree_dir), _link(folder / "native", native_dir())
     made = folder / "out"
-    configure(toolchain, native, upstream, made, options.cmake(mitigation))
-    compile_targets(toolchain, made, options.targets, progress)
-    write_declarations(upstream, toolchain.cc, folder / "declarations.h")
+    configure(job.toolchain, native, upstream, made, job.options.cmake(mitigation))
+    compile_targets(job.toolchain, made, job.options.targets, job.progress)
+    write_declarations(upstream, job.toolchain.cc, folder / "declarations.h")
     previous = _previous(folder)
-    proof = previous.manifest.proof if previous else _proved(made, options, proof_model, progress, verdict)
-    manifest = _describe(folder, stack, options, toolchain, mitigation, reason, proof, time.monotonic() - begun)
-    return manifests.write(folder, manifest)
+    proof = previous.manifest.proof if previous else _proved(job, made, verdict)
+    return manifests.write(folder, _describe(job, folder, mitigation, reason, proof, time.monotonic() - begun))
 
 
-def _proved(
-    made: Path, options: BuildOptions, proof_model: Callable[[], Path], progress: Progress, verdict: Path
-) -> list[dict[str, object]]:
-    progress(0, 0, "proving the build on f16, q8_0 and q4_K")
+def _proved(job: _Job, made: Path, verdict: Path) -> list[dict[str, Any]]:
+    job.progress(0, 0, "proving the build on f16, q8_0 and q4_K")
+    program = made / "bin" / "llt_prove"
     with tempfile.TemporaryDirectory(prefix="llt-proof-") as scratch:
-        proof = prove(made / "bin" / "llt_prove", proof_model(), Path(scratch))
-        if not proof.failure and options.backend != "cpu":
-            gpu = prove(made / "bin" / "llt_prove", proof_model(), Path(scratch), n_gpu_layers=999)
+        proof = job.prover(program, job.proof_model(), Path(scratch), 0)
+        if not proof.failure and job.options.backend != "cpu":
+            gpu = job.prover(program, job.proof_model(), Path(scratch), _ALL_LAYERS)
             proof = Proof(gpu.failure and f"on the GPU: {gpu.failure}", proof.rows + gpu.rows)
     if proof.failure:
-        verdict.write_text(proof.failure + "\n", encoding="utf-8")
+        write_text_atomic(verdict, proof.failure + "\n")
         raise _Unproved(proof.failure)
     return list(proof.rows)
 
 
 def _describe(
-    folder: Path,
-    stack: Stack,
-    options: BuildOptions,
-    toolchain: Toolchain,
-    mitigation: Mitigation,
-    reason: str,
-    proof: list[dict[str, object]],
-    seconds: float,
+    job: _Job, folder: Path, mitigation: Mitigation, reason: str, proof: list[dict[str, Any]], seconds: float
 ) -> Manifest:
-    binaries = folder / "out" / "bin"
+    stack, binaries = job.stack, folder / "out" / "bin"
     library, shim = binaries / f"libllama{_SUFFIX}", binaries / f"libllt_shim{_SUFFIX}"
-    tools = {name: f"out/bin/{name}" for name in options_tools(binaries)}
     return Manifest(
         schema=1,
-        backend=options.backend,
-        variant=options.variant,
+        backend=job.options.backend,
+        variant=job.options.variant,
         pin=stack.source.label,
         upstream_origin=stack.source.origin,
         upstream_commit=stack.source.commit,
@@ -147,8 +157,8 @@ def _describe(
         tree=stack.applied.tree,
         series_digest=stack.series.digest,
         patches=[patch.name for patch in stack.series.patches],
-        compiler=toolchain.cxx_version,
-        cmake_options=options.cmake(mitigation),
+        compiler=job.toolchain.cxx_version,
+        cmake_options=job.options.cmake(mitigation),
         mitigation=mitigation.name,
         mitigation_reason=reason,
         native_digest=native_digest(),
@@ -157,17 +167,10 @@ def _describe(
         shim=str(shim.relative_to(folder)),
         shim_sha256=sha256_file(shim),
         declarations="declarations.h",
-        tools=tools,
+        tools={name: f"out/bin/{name}" for name in TOOL_TARGETS if (binaries / name).is_file()},
         proof=proof,
         seconds=round(seconds, 1),
     )
-
-
-def options_tools(binaries: Path) -> list[str]:
-    """Which of upstream's programs lie in a folder of binaries."""
-    from llamacpp_tools.build.options import TOOL_TARGETS
-
-    return [name for name in TOOL_TARGETS if (binaries / name).is_file()]
 
 
 def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None:
@@ -175,7 +178,7 @@ def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None
     made = _previous(folder)
     if made is None or made.manifest.head != stack.applied.head:
         return None
-    if not set(options.targets[2:]) <= made.manifest.tools.keys():
+    if not set(options.targets) <= {*LIBRARY_TARGETS, *made.manifest.tools}:
         return None
     return made if made.library.is_file() and made.shim.is_file() else None
 
@@ -199,8 +202,3 @@ def _cpu_has(prefix: str) -> bool:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
     return any(flag.startswith(prefix) for flag in flags.split())
-
-
-def jobs_note() -> str:
-    """How many steps run at once, in words."""
-    return f"{psutil.cpu_count() or 1} at a time"

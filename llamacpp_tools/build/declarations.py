@@ -17,7 +17,6 @@ _MARKER = re.compile(r'^# \d+ "([^"]*)"')
 _SIZEOF = re.compile(r"(\d+)\s*/\s*sizeof\(\s*(\w+)\s*\)")
 _SIZES = {"int32_t": 4, "uint32_t": 4, "float": 4, "char": 1, "int8_t": 1, "uint8_t": 1, "int64_t": 8}
 _OURS = re.compile(r"/(?:include/llama[\w.-]*\.h|ggml/include/[\w.-]+\.h|native/llt_shim\.h)$")
-_ATTRIBUTE = re.compile(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)")
 
 
 def write_declarations(tree: Path, compiler: str, target: Path) -> None:
@@ -32,7 +31,8 @@ def write_declarations(tree: Path, compiler: str, target: Path) -> None:
         CheckFailed: the preprocessor refused the header.
     """
     command = [
-        compiler, "-E", "-DLLAMA_SHARED", "-DGGML_SHARED",
+        # Attributes are of no use here, and their texts hold brackets that no pattern pairs.
+        compiler, "-E", "-D__attribute__(anything)=", "-DLLAMA_SHARED", "-DGGML_SHARED",
         "-I", str(tree / "include"), "-I", str(tree / "ggml" / "include"),
         "-I", str(native_dir()), "-x", "c", str(native_dir() / "llt_shim.h"),
     ]  # fmt: skip
@@ -51,8 +51,7 @@ def declarations(preprocessed: str) -> str:
             ours = bool(_OURS.search(marker.group(1)))
         elif ours and line.strip():
             kept.append(line)
-    text = _ATTRIBUTE.sub("", "\n".join(kept))
-    text = text.replace("__restrict", "").replace("_Bool", "bool")
+    text = "\n".join(kept).replace("__restrict", "").replace("_Bool", "bool")
     text = _drop_static_functions(text)
     return _SIZEOF.sub(lambda found: str(int(found[1]) // _SIZES[found[2]]), text) + "\n"
 

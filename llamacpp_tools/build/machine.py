@@ -7,6 +7,7 @@ one that lacks any single thing.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -35,6 +36,14 @@ class Ran:
     def first_line(self) -> str:
         """The first line of the output that is not empty, or an empty string."""
         return next((line.strip() for line in self.output.splitlines() if line.strip()), "")
+
+    @property
+    def complaint(self) -> str:
+        """The line that says what went wrong, at most 200 characters, without the probe's own folder."""
+        lines = [line.strip() for line in self.output.splitlines()]
+        wanted = next((line for line in lines if "error" in line.lower() or "cannot" in line.lower()), "")
+        text = wanted or self.first_line or f"exit code {self.code}"
+        return re.sub(r"\S*/llt-probe-[^/\s]+/", "", text)[:200]
 
 
 def run_command(command: Sequence[str]) -> Ran:
@@ -76,6 +85,7 @@ class Machine:
         os_release: the fields of /etc/os-release; empty where there is none.
         platform: as `sys.platform`.
         is_root: whether commands need no sudo.
+        cuda_folders: where nvcc lies when it is not on the path.
     """
 
     which: Callable[[str], str | None] = shutil.which
@@ -86,6 +96,7 @@ class Machine:
     os_release: Mapping[str, str] = field(default_factory=_os_release)
     platform: str = sys.platform
     is_root: bool = field(default_factory=lambda: hasattr(os, "geteuid") and os.geteuid() == 0)
+    cuda_folders: tuple[Path, ...] = (Path("/usr/local/cuda/bin"), Path("/opt/cuda/bin"))
     _compiled: dict[tuple[str, ...], Ran] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def named(self, variable: str) -> str | None:

@@ -38,7 +38,6 @@ __global__ void probe() {}
 int main() { probe<<<1, 1>>>(); return 0; }
 """
 _CXX_PROGRAMS = ("g++", "clang++", "c++")
-_CUDA_FOLDERS = ("/usr/local/cuda/bin", "/opt/cuda/bin")
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _find_cxx(machine: Machine) -> tuple[str | None, Requirement]:
         if done.ok:
             version = _version(machine.run([path, "--version"]))
             return path, Requirement(name, path, version, needed, command)
-        detail = detail or f"{path} fails: {_complaint(done)}"
+        detail = detail or f"{path} fails: {done.complaint}"
     return None, Requirement(name, None, None, needed, command, detail=detail)
 
 
@@ -172,17 +171,22 @@ def _find_cc(machine: Machine, cxx: str | None) -> tuple[str | None, Requirement
     name, needed, command = "C compiler", "compiles and links C11", mend(machine, "cxx", "a C compiler")
     named, detail = _compiler_words(machine, "CC")
     candidates = [named] if named else []
-    if machine.named("CC") is None and cxx:
-        # The sibling of the C++ compiler first: two vendors in one build is asking for trouble.
-        own = Path(cxx).name.replace("clang++", "clang").replace("g++", "gcc").replace("c++", "cc")
-        siblings = (str(Path(cxx).with_name(own)), own, "cc")
-        candidates = [path for path in map(machine.which, siblings) if path]
+    if machine.named("CC") is None:
+        candidates = [path for path in map(machine.which, _c_programs(cxx)) if path]
     for path in candidates:
         done = machine.compile(path, ".c", _C_SOURCE, ["-std=c11"])
         if done.ok:
             return path, Requirement(name, path, _version(machine.run([path, "--version"])), needed, command)
-        detail = detail or f"{path} fails: {_complaint(done)}"
+        detail = detail or f"{path} fails: {done.complaint}"
     return None, Requirement(name, None, None, needed, command, detail=detail)
+
+
+def _c_programs(cxx: str | None) -> tuple[str, ...]:
+    if cxx is None:
+        return ("gcc", "clang", "cc")
+    # The sibling of the C++ compiler first: two vendors in one build is asking for trouble.
+    own = Path(cxx).name.replace("clang++", "clang").replace("g++", "gcc").replace("c++", "cc")
+    return (str(Path(cxx).with_name(own)), own, "cc")
 
 
 def _find_cmake(machine: Machine, minimum: tuple[int, int]) -> Requirement:
@@ -213,16 +217,18 @@ def _find_cuda(machine: Machine, cxx: str | None) -> Requirement:
     needed = "nvcc that compiles C++17 with cuBLAS (CUDA 11 or newer)"
     command = mend(machine, "cuda", "the CUDA toolkit (from its maker)")
     roots = [machine.named(variable) for variable in ("CUDA_HOME", "CUDA_PATH")]
+    folders = [Path(root) / "bin" for root in roots if root]
     named = machine.named("CUDACXX")
-    folders = [*(Path(root) / "bin" for root in roots if root), *([] if named else map(Path, _CUDA_FOLDERS))]
     nvcc = machine.which(named) if named else machine.find("nvcc", folders)
+    if nvcc is None and named is None:
+        nvcc = machine.find("nvcc", machine.cuda_folders)
     if nvcc is None:
         return Requirement("CUDA compiler", None, None, needed, command)
     version = _version(machine.run([nvcc, "--version"]), r"V(\d+\.\d+\.\d+)")
     host = ["-ccbin", cxx] if cxx else []
     done = machine.compile(nvcc, ".cu", _CUDA_SOURCE, ["-std=c++17", *host, "-lcublas"])
     if not done.ok:
-        detail = f"{nvcc} fails: {_complaint(done)}"
+        detail = f"{nvcc} fails: {done.complaint}"
         return Requirement("CUDA compiler", None, version, needed, command, detail=detail)
     return Requirement("CUDA compiler", nvcc, version, needed, command)
 
@@ -232,11 +238,3 @@ def _version(answer: Ran, pattern: str = r"(\d+\.\d+(?:\.\d+)*)") -> str | None:
     text = answer.output if pattern.startswith("V") else re.sub(r"\([^)]*\)", "", answer.first_line)
     found = re.search(pattern, text) if answer.ok else None
     return found[1] if found else None
-
-
-def _complaint(done: Ran) -> str:
-    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
-    wanted = next((line for line in lines if "error" in line.lower() or "cannot" in line.lower()), "")
-    # The probe lies in a temporary folder: its name would tell the reader nothing.
-    text = wanted or (lines[0] if lines else f"exit code {done.code}")
-    return re.sub(r"\S*/llt-probe-[^/\s]+/", "", text)[:200]

@@ -135,7 +135,7 @@ def vulkan_requirements(machine: Machine, cxx: str | None, cmake: str | None) ->
 def _headers(machine: Machine, cxx: str | None, paths: VulkanPaths) -> Requirement:
     version, usable = None, False
     if cxx:
-        version = _output(machine, cxx, _VERSION_SOURCE, paths.compile_flags).strip() or None
+        version = _output(machine, cxx, _VERSION_SOURCE, paths.compile_flags).partition("\n")[0] or None
         usable = version is not None and machine.compile(cxx, ".cpp", _LAYER_SOURCE, paths.compile_flags).ok
     place = str(paths.include_dir) if paths.include_dir else "the compiler's own folders"
     command = mend(machine, "vulkan-headers", "the Vulkan headers (Vulkan-Hpp included)")
@@ -187,7 +187,7 @@ def _glslc(machine: Machine, paths: VulkanPaths) -> Requirement:
         flags = ["-fshader-stage=compute", "--target-env=vulkan1.2"]
         done = machine.run([paths.glslc, *flags, str(shader), "-o", str(output)])
     if not done.ok:
-        detail = f"{paths.glslc} does not compile a shader: {done.first_line}"
+        detail = f"{paths.glslc} does not compile a shader: {done.complaint}"
         return Requirement("glslc", None, version, needed, command, detail=detail)
     return Requirement("glslc", paths.glslc, version, needed, command)
 

@@ -1,0 +1,1 @@
+"""Model files: reading their headers, writing synthetic ones, the memory they need."""

@@ -1,0 +1,89 @@
+"""Building for real: nothing to do the second time, built again when the proof says no, refused when it must."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from llamacpp_tools.build import manifest, toolchain
+from llamacpp_tools.build.build import build
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.build.options import BuildOptions, build_key
+from llamacpp_tools.build.proof import Proof, prove
+from llamacpp_tools.errors import CheckFailed, MissingTool
+from llamacpp_tools.files import sha256_file
+from llamacpp_tools.models.shelf import synthetic
+from llamacpp_tools.stack.rebase import rebase
+from llamacpp_tools.stack.series import Series, load_series
+from llamacpp_tools.stack.upstream import load_upstream
+from tests.conftest import PATCHES, Llt
+
+
+@pytest.mark.build
+def test_the_manifest_describes_what_was_built(patched: Build) -> None:
+    told = patched.manifest
+    assert sha256_file(patched.library) == told.library_sha256
+    assert told.series_digest == load_series(PATCHES).digest
+    assert told.patches == [patch.name for patch in load_series(PATCHES).patches]
+    assert told.upstream_tree == "d44f81844337033c39fd9f412f60bd613c503f52"
+    assert told.tools.keys() == {"llama-bench", "llama-server", "llama-completion", "llama-quantize"}
+
+
+@pytest.mark.build
+def test_a_second_call_with_nothing_changed_does_nothing(patched: Build, llt: Llt) -> None:
+    before = patched.path.stat().st_mtime_ns
+    begun = time.monotonic()
+    done = llt("build", "--cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    # A bound on what it must not do (configure, compile, prove), not on how fast it is.
+    assert time.monotonic() - begun < 20
+    assert json.loads(done.stdout)["library_sha256"] == patched.manifest.library_sha256
+    assert patched.path.stat().st_mtime_ns == before
+
+
+@pytest.mark.build
+def test_a_build_that_fails_its_proof_is_built_again_without_what_breaks_it_or_refused(
+    home: Path, tmp_path: Path
+) -> None:
+    upstream, found = load_upstream(PATCHES), toolchain.require("cpu")
+    stack = rebase(upstream, Series(PATCHES, ()))
+    tried: list[str] = []
+
+    def only_without_native(program: Path, model: Path, folder: Path, n_gpu_layers: int) -> Proof:
+        cache = (program.parent.parent / "CMakeCache.txt").read_text()
+        tried.append("native" if "GGML_NATIVE:BOOL=ON" in cache else "portable")
+        return Proof("killed by SIGSEGV", ()) if tried[-1] == "native" else prove(program, model, folder, n_gpu_layers)
+
+    def quiet(_done: int, _total: int, _what: str) -> None:
+        pass
+
+    model = lambda: synthetic("tiny")  # noqa: E731
+    options = BuildOptions("cpu", "stock")
+    made = build(stack, options, found, model, quiet, only_without_native)
+    assert tried[-1] == "portable"
+    assert made.manifest.mitigation == "no-native"
+    assert "none: killed by SIGSEGV" in made.manifest.mitigation_reason
+    assert manifest.find("cpu", "stock").path == made.path
+
+    # The verdict on the first way is remembered: nothing is compiled or proved again.
+    tried.clear()
+    assert build(stack, options, found, model, quiet, only_without_native).path == made.path
+    assert tried == []
+    made.path.unlink()
+    with pytest.raises(CheckFailed, match=r"no build of b9842 works .*no-native: q8_0 wrong"):
+        build(stack, options, found, model, quiet, lambda *_: Proof("q8_0 wrong", ()))
+
+
+def test_no_build_says_how_to_make_one(home: Path) -> None:
+    with pytest.raises(MissingTool, match="run `llt build --vulkan --variant stock`"):
+        manifest.find("vulkan", "stock")
+    with pytest.raises(MissingTool, match="run `llt build --cpu --without mtp-iswa`"):
+        manifest.find("cpu", "patched-without-mtp-iswa")
+
+
+def test_a_builds_folder_depends_on_tree_options_and_compiler() -> None:
+    keys = {build_key(*parts) for parts in (("t", ["-a"], "gcc"), ("u", ["-a"], "gcc"), ("t", ["-b"], "gcc"))}
+    assert len(keys | {build_key("t", ["-a"], "clang")}) == 4
