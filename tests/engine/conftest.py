@@ -1,0 +1,47 @@
+"""Running a mode in a child process (`probe`), with defaults that fit the tiny models."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llamacpp_tools.build.manifest import Build
+
+DEFAULTS: dict[str, Any] = {
+    "window": None, "full_layers": [], "n_max": None, "n_ctx": 1024, "n_batch": 512, "n_ubatch": 128,
+    "type_k": "f16", "type_v": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "ignore_eos": True,
+    "text": "", "prompt": [], "n_predict": 32, "logits": False,
+}  # fmt: skip
+
+TEXT = " ".join(f"Station {n % 7}: pump {n} checked, pressure {900 + n * 7 % 90} kPa, no fault." for n in range(60))
+
+
+class Refused(Exception):
+    """The child ended with a status other than 0: (status, stderr)."""
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def run(build: Build, model: Path, env: dict[str, str] | None = None, **asked: Any) -> dict[str, Any]:
+        out = tmp_path / "probe.npz"
+        out.unlink(missing_ok=True)
+        request = DEFAULTS | asked | {"manifest": str(build.path), "model": str(model), "out": str(out)}
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.engine.probe"], input=json.dumps(request), capture_output=True, text=True,
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"} | (env or {}), check=False,
+            cwd=Path(__file__).resolve().parents[2],
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise Refused(done.returncode, done.stderr.strip())
+        with np.load(out) as found:
+            return dict(found)
+
+    return run
