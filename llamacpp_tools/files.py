@@ -32,7 +32,7 @@ def write_atomic(path: Path) -> Iterator[Path]:
         part.chmod(0o666 & ~mask)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
         _fsync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from llamacpp_tools.build import manifest
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.models.shelf import synthetic
+
 ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "patches"
+
+Llt = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -22,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def llt() -> Callable[..., subprocess.CompletedProcess[str]]:
+def llt() -> Llt:
     """Run the command line as a user does: a process of its own."""
 
     def run(
@@ -35,3 +41,46 @@ def llt() -> Callable[..., subprocess.CompletedProcess[str]]:
         )  # fmt: skip
 
     return run
+
+
+def made(llt: Llt, variant: str, *options: str, backend: str = "cpu") -> Build:
+    """Build through the command line (or find it built) and return what the manifest says."""
+    done = llt("build", f"--{backend}", *options)
+    assert done.returncode == 0, done.stderr
+    return manifest.find(backend, variant)
+
+
+@pytest.fixture(scope="session")
+def patched(llt: Llt) -> Build:
+    """The patched CPU build with upstream's programs."""
+    return made(llt, "patched", "--tools")
+
+
+@pytest.fixture(scope="session")
+def stock(llt: Llt) -> Build:
+    """The stock CPU build."""
+    return made(llt, "stock", "--variant", "stock")
+
+
+@pytest.fixture(scope="session")
+def without_mtp_iswa(llt: Llt) -> Build:
+    """The CPU build with the recipe but without the mtp-iswa patch: SWA+MTP aborts."""
+    return made(llt, "patched-without-mtp-iswa", "--without", "mtp-iswa")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """A random-weight qwen35moe with an MTP block, 8 layers, full attention in 3 and 7."""
+    return synthetic("tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_dense() -> Path:
+    """The same for qwen35 (a dense FFN), with an MTP block."""
+    return synthetic("tiny-dense")
+
+
+@pytest.fixture(scope="session")
+def tiny_next() -> Path:
+    """The same for qwen3next, which has no MTP block at the pin."""
+    return synthetic("tiny-next")

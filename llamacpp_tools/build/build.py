@@ -113,7 +113,9 @@ def _make(job: _Job, folder: Path, mitigation: Mitigation, reason: str) -> Build
     assert job.stack.tree_dir is not None
     verdict = folder / "unproved.txt"
     if verdict.is_file():
-        raise _Unproved(f"{verdict.read_text(encoding='utf-8').strip()} (as seen before; remove {verdict} to retry)")
+        raise _Unproved(
+            f"{verdict.read_text(encoding='utf-8').strip()} (as seen before; remove {verdict} to retry)"
+        )
     begun = time.monotonic()
     # Links of our own beside the build, so that no path that the compiler sees names the variant.
     upstream, native = _link(folder / "src", job.stack.tree_dir), _link(folder / "native", native_dir())
@@ -123,7 +125,9 @@ def _make(job: _Job, folder: Path, mitigation: Mitigation, reason: str) -> Build
     write_declarations(upstream, job.toolchain.cc, folder / "declarations.h")
     previous = _previous(folder)
     proof = previous.manifest.proof if previous else _proved(job, made, verdict)
-    return manifests.write(folder, _describe(job, folder, mitigation, reason, proof, time.monotonic() - begun))
+    return manifests.write(
+        folder, _describe(job, folder, mitigation, reason, proof, time.monotonic() - begun)
+    )
 
 
 def _proved(job: _Job, made: Path, verdict: Path) -> list[dict[str, Any]]:

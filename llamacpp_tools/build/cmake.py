@@ -18,7 +18,9 @@ Progress = Callable[[int, int, str], None]
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
 
 
-def configure(toolchain: Toolchain, source: Path, upstream: Path, folder: Path, options: Sequence[str]) -> None:
+def configure(
+    toolchain: Toolchain, source: Path, upstream: Path, folder: Path, options: Sequence[str]
+) -> None:
     """Run cmake for the sources in `source` with the llama.cpp tree `upstream`, into `folder`.
 
     Raises:

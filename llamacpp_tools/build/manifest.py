@@ -114,7 +114,9 @@ def load(path: Path) -> Build:
     try:
         return Build(path, Manifest.model_validate_json(path.read_text(encoding="utf-8")))
     except (OSError, pydantic.ValidationError) as error:
-        raise BadInput(f"{path} is not a build manifest of this version of llt: run `llt build` again") from error
+        raise BadInput(
+            f"{path} is not a build manifest of this version of llt: run `llt build` again"
+        ) from error
 
 
 def pointer(backend: str, variant: str) -> Path:

@@ -61,7 +61,9 @@ MITIGATIONS = (
         "amx",
         "gcc 12 drops stores to the AMX tile configuration, and quantised weights crash",
     ),
-    Mitigation("no-native", ("-DGGML_NATIVE=OFF",), "", "code for this very CPU is wrong, code for AVX2 may not be"),
+    Mitigation(
+        "no-native", ("-DGGML_NATIVE=OFF",), "", "code for this very CPU is wrong, code for AVX2 may not be"
+    ),
 )
 
 

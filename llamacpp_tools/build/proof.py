@@ -43,7 +43,9 @@ class Proof:
     rows: tuple[dict[str, Any], ...]
 
 
-def prove(program: Path, model: Path, folder: Path, n_gpu_layers: int = 0, runner: Runner | None = None) -> Proof:
+def prove(
+    program: Path, model: Path, folder: Path, n_gpu_layers: int = 0, runner: Runner | None = None
+) -> Proof:
     """Run the proof program of a build on a tiny f32 model.
 
     Args:
@@ -80,7 +82,11 @@ def _run(command: Sequence[str], timeout_s: float) -> Ended:
     # A failed assert starts gdb for a backtrace where gdb is installed: seconds for nothing here.
     env = os.environ | {"GGML_NO_BACKTRACE": "1"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=env)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False, env=env
+        )
     except subprocess.TimeoutExpired as error:
-        return Ended(124, error.stdout if isinstance(error.stdout, str) else "", f"no end after {timeout_s:g} s")
+        return Ended(
+            124, error.stdout if isinstance(error.stdout, str) else "", f"no end after {timeout_s:g} s"
+        )
     return Ended(done.returncode, done.stdout, done.stderr)

@@ -15,7 +15,8 @@ def build(
     cuda: Annotated[bool, typer.Option("--cuda", help="With -DGGML_CUDA=ON.")] = False,
     variant: Annotated[str, typer.Option("--variant", help="patched or stock.")] = "patched",
     tools: Annotated[
-        bool, typer.Option("--tools", help="Also llama-bench, llama-server, llama-completion, llama-quantize.")
+        bool,
+        typer.Option("--tools", help="Also llama-bench, llama-server, llama-completion, llama-quantize."),
     ] = False,
     onto: Onto = None,
     source: SourceOption = None,
@@ -54,6 +55,8 @@ def build(
         return
     described = made.manifest
     typer.echo(f"{described.variant} {described.pin} for {described.backend}: {made.library}")
-    typer.echo(f"HEAD {described.head}, series {described.series_digest[:12]}, sha256 {described.library_sha256[:12]}")
+    typer.echo(
+        f"HEAD {described.head}, series {described.series_digest[:12]}, sha256 {described.library_sha256[:12]}"
+    )
     if described.mitigation != "none":
         typer.echo(f"built with {described.mitigation}, because {described.mitigation_reason}")

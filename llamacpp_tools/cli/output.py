@@ -40,7 +40,9 @@ def step_progress(what: str) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, TextColumn("{task.fields[doing]}"), console=console, transient=True) as bar:
         task = bar.add_task(what, total=None, doing="")
-        yield lambda done, total, doing: bar.update(task, completed=done, total=total or None, doing=doing[:48])
+        yield lambda done, total, doing: bar.update(
+            task, completed=done, total=total or None, doing=doing[:48]
+        )
 
 
 def _plain_progress(what: str) -> Progress:

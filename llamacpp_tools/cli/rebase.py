@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from llamacpp_tools.stack.upstream import Upstream
 
 Patches = Annotated[
-    Path | None, typer.Option("--patches", help="Folder with series.yaml and upstream.yaml [default: llt's own].")
+    Path | None,
+    typer.Option("--patches", help="Folder with series.yaml and upstream.yaml [default: llt's own]."),
 ]
-Onto = Annotated[str | None, typer.Option("--onto", help="A known version, tag, branch or commit [default: the pin].")]
+Onto = Annotated[
+    str | None, typer.Option("--onto", help="A known version, tag, branch or commit [default: the pin].")
+]
 SourceOption = Annotated[
     str | None, typer.Option("--source", help="Where upstream comes from: a clone, a git bundle or a URL.")
 ]
@@ -25,7 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 
 def rebase(
     onto: Onto = None,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if a patch does not apply.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 if a patch does not apply.")
+    ] = False,
     source: SourceOption = None,
     patches: Patches = None,
     without: Without = None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llamacpp_tools.build.manifest import Build
-    from llamacpp_tools.results.schema import Result
+    from llamacpp_tools.results.schema import Document
     from llamacpp_tools.sweep.config import SweepConfig
     from llamacpp_tools.sweep.outcome import CellOutcome
     from llamacpp_tools.sweep.plan import Plan
@@ -46,7 +46,7 @@ def sweep(
     _print_result(result, path, json_output)
 
 
-def _measure(planned: Plan, out: Path | None) -> tuple[Result, Path]:
+def _measure(planned: Plan, out: Path | None) -> tuple[Document, Path]:
     import datetime
 
     from llamacpp_tools.errors import BadInput, Interrupted
@@ -75,7 +75,8 @@ def _measure(planned: Plan, out: Path | None) -> tuple[Result, Path]:
     except Interrupted as error:
         record.discard_if_empty()
         count = len(record.result.cells)
-        raise Interrupted(f"{error}" + (f" in {path}" if count else "; there is none")) from None
+        kept = f"the {count} finished before it are in {path}" if count else "no cell was finished"
+        raise Interrupted(f"{error}; {kept}") from None
     return record.finish(outcomes), path
 
 
@@ -182,7 +183,7 @@ def _headline(settings: SweepConfig) -> str:
     return f"{settings.name}: {model} on {settings.build.backend}, {settings.build.variant}"
 
 
-def _print_result(result: Result, path: Path, json_output: bool) -> None:
+def _print_result(result: Document, path: Path, json_output: bool) -> None:
     from llamacpp_tools.cli.output import print_json
     from llamacpp_tools.errors import CheckFailed
 

@@ -100,7 +100,14 @@ def generate(
     if ends:
         tokens = _cut_after_end(tokens, ends)
     return Generation(
-        tuple(tokens), prefill_ns, tuple(step_ns), sum(step_ns), tuple(drafted), tuple(accepted), draft_ns, verify_ns
+        tuple(tokens),
+        prefill_ns,
+        tuple(step_ns),
+        sum(step_ns),
+        tuple(drafted),
+        tuple(accepted),
+        draft_ns,
+        verify_ns,
     )
 
 

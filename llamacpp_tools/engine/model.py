@@ -136,14 +136,19 @@ class Model:
         """Descriptions of the devices this process can compute on; the CPU comes last."""
         lib, ffi = self.library.lib, self.library.ffi
         return [
-            ffi.string(lib.ggml_backend_dev_description(lib.ggml_backend_dev_get(index))).decode("utf-8", "replace")
+            ffi.string(lib.ggml_backend_dev_description(lib.ggml_backend_dev_get(index))).decode(
+                "utf-8", "replace"
+            )
             for index in range(lib.ggml_backend_dev_count())
         ]
 
     def backends(self) -> list[str]:
         """Names of the ggml backends that are registered."""
         lib, ffi = self.library.lib, self.library.ffi
-        names = (lib.ggml_backend_reg_name(lib.ggml_backend_reg_get(i)) for i in range(lib.ggml_backend_reg_count()))
+        names = (
+            lib.ggml_backend_reg_name(lib.ggml_backend_reg_get(i))
+            for i in range(lib.ggml_backend_reg_count())
+        )
         return [ffi.string(name).decode() for name in names]
 
     def _text(self, buffer: Any) -> str:

@@ -51,6 +51,7 @@ class Session:
         with contextlib.ExitStack() as stack:
             self.model = stack.enter_context(Model(library, path, options.recipe, options.n_gpu_layers))
             self.draft: Context | None = None
+            self._decoder: Decoder
             if options.n_max is None:
                 self.target = stack.enter_context(Context(self.model, options.context))
                 self._decoder = stack.enter_context(PlainDecoder(self.target, options.ignore_eos))
@@ -60,7 +61,9 @@ class Session:
 
     def _with_mtp(self, stack: contextlib.ExitStack, options: SessionOptions, n_max: int) -> MtpDecoder:
         if self.model.header.n_layer_nextn == 0:
-            raise BadInput(f"{self.model.path} has no MTP block (nextn_predict_layers is 0): leave MTP modes out")
+            raise BadInput(
+                f"{self.model.path} has no MTP block (nextn_predict_layers is 0): leave MTP modes out"
+            )
         self.target = stack.enter_context(Context(self.model, replace(options.context, n_rs_seq=n_max)))
         self.draft = stack.enter_context(Context(self.model, replace(options.context, mtp=True)))
         decoder = MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import io
 import logging
-import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class Library:
             while "\n" in self._partial:
                 line, self._partial = self._partial.split("\n", 1)
                 self._take(line.rstrip())
-        except Exception:  # noqa: BLE001 - nothing may cross into C
+        except Exception:
             self._partial = ""
 
     def _take(self, line: str) -> None:
@@ -91,7 +92,9 @@ def _loaded(manifest: Path) -> Library:
     ):
         found = sha256_file(path) if path.is_file() else "nothing"
         if found != expected:
-            raise CheckFailed(f"{path} is not what its manifest says (sha256 {found[:12]}): run `llt build` again")
+            raise CheckFailed(
+                f"{path} is not what its manifest says (sha256 {found[:12]}): run `llt build` again"
+            )
     ffi = _abi(build).ffi
     lib = _open(ffi, build)
     return Library(build, ffi, lib)
@@ -105,7 +108,9 @@ def open_library(build: Build) -> Library:
         LibraryError: another build is loaded in this process already.
     """
     if _loaded.cache_info().currsize and _loaded_path[0] != build.path:
-        raise LibraryError(f"this process has {_loaded_path[0].parent.name} loaded; use a new process for {build.path}")
+        raise LibraryError(
+            f"this process has {_loaded_path[0].parent.name} loaded; use a new process for {build.path}"
+        )
     library = _loaded(build.path)
     _loaded_path[:] = [build.path]
     return library
@@ -124,10 +129,11 @@ def _open(ffi: Any, build: Build) -> Any:
                 ffi.dlopen(str(path), ffi.RTLD_NOW | ffi.RTLD_GLOBAL)
     lib = ffi.dlopen(str(build.shim), ffi.RTLD_NOW)
     for mapped in _mapped_libraries():
-        if Path(mapped).name.startswith(("libllama.so", "libggml")) and not os.path.samefile(
-            Path(mapped).parent, folder
-        ):
-            raise CheckFailed(f"{mapped} is loaded beside {build.library}: a process can hold one libllama only")
+        path = Path(mapped)
+        if path.name.startswith(("libllama.so", "libggml")) and not path.parent.samefile(folder):
+            raise CheckFailed(
+                f"{mapped} is loaded beside {build.library}: a process can hold one libllama only"
+            )
     return lib
 
 
@@ -146,7 +152,8 @@ def _abi(build: Build) -> Any:
         builder = cffi.FFI()
         builder.set_source("llt_abi", None)
         builder.cdef(_prelude() + build.declarations.read_text(encoding="utf-8"), override=True)
-        with write_atomic(module) as part:
+        # cffi says on stdout what it writes, and stdout belongs to the verb's own document.
+        with write_atomic(module) as part, contextlib.redirect_stdout(io.StringIO()):
             builder.emit_python_code(str(part))
     spec = importlib.util.spec_from_file_location("llt_abi", module)
     assert spec is not None and spec.loader is not None

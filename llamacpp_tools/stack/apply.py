@@ -91,7 +91,9 @@ def _apply_one(git: Git, parent: str, patch: Patch, folder: Path, env: dict[str,
     if not tried.ok:
         if git.run("apply", "--cached", "--reverse", "--check", str(diff), check=False, env=env).ok:
             return Outcome(patch, Status.UPSTREAM, detail="upstream already has this change: drop the patch")
-        merged = git.run("apply", "--cached", "--3way", "--whitespace=nowarn", str(diff), check=False, env=env)
+        merged = git.run(
+            "apply", "--cached", "--3way", "--whitespace=nowarn", str(diff), check=False, env=env
+        )
         if not merged.ok or git.run("ls-files", "--unmerged", env=env).stdout:
             return Outcome(patch, Status.CONFLICT, detail=_conflict(patch, tried.stderr))
         status, detail = Status.THREE_WAY, "applied by a three-way merge: refresh the file"
@@ -113,7 +115,9 @@ def _mail(git: Git, patch: Patch, folder: Path, diff: Path) -> tuple[Path, dict[
         raise BadInput(f"{patch.file.path} has no From, Date or Subject: export it with `git format-patch`")
     message = folder / "message"
     text = body.read_text(encoding="utf-8").strip()
-    message.write_text(f"{header['Subject']}\n\n{text}\n" if text else f"{header['Subject']}\n", encoding="utf-8")
+    message.write_text(
+        f"{header['Subject']}\n\n{text}\n" if text else f"{header['Subject']}\n", encoding="utf-8"
+    )
     return message, {
         "GIT_AUTHOR_NAME": header["Author"],
         "GIT_AUTHOR_EMAIL": header["Email"],

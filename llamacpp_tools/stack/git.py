@@ -34,8 +34,21 @@ _CONFIG = (
     ("safe.directory", "*"),
 )
 
-_INHERITED = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "all_proxy",
-              "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SYSTEMROOT")
+_INHERITED = (
+    "PATH",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SYSTEMROOT",
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,9 @@ class Git:
             GitFailed: with `check`, when git ended with another status than 0.
             MissingTool: there is no git on this machine.
         """
-        result = _execute(self.folder, list(arguments), hermetic_env(self.folder) | (env or {}), stdin, timeout_s)
+        result = _execute(
+            self.folder, list(arguments), hermetic_env(self.folder) | (env or {}), stdin, timeout_s
+        )
         if check and not result.ok:
             raise GitFailed(list(arguments), result)
         return result
@@ -104,7 +119,9 @@ class Git:
 
     def resolve(self, revision: str) -> str | None:
         """The full commit hash of a revision, or None if this repository does not know it."""
-        found = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False)
+        found = self.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", check=False
+        )
         return found.text if found.ok else None
 
     def tree_of(self, revision: str) -> str:
@@ -147,7 +164,13 @@ def _execute(
 ) -> GitResult:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=env, input=stdin, capture_output=True, timeout=timeout_s, check=False
+            ["git", *arguments],
+            cwd=folder,
+            env=env,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return GitResult(-1, b"", f"no answer within {timeout_s:g} s")

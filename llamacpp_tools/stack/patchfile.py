@@ -131,6 +131,8 @@ def _checked_paths(patch: Path, number: int, found: re.Match[bytes]) -> list[str
     names = [name.decode("utf-8", "replace") for name in found.groups()]
     for name in names:
         parts = PurePosixPath(name).parts
-        if name.startswith(('/', '"')) or ".." in parts or ".git" in parts or "\\" in name:
-            raise BadInput(f"{patch}, line {number + 1}: the path {name} leads out of the tree or is not plain")
+        if name.startswith(("/", '"')) or ".." in parts or ".git" in parts or "\\" in name:
+            raise BadInput(
+                f"{patch}, line {number + 1}: the path {name} leads out of the tree or is not plain"
+            )
     return list(dict.fromkeys(names))

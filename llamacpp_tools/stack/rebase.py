@@ -70,7 +70,8 @@ def refusal(stack: Stack) -> str:
     """One sentence that names every patch that is not in the tree, with its hunks."""
     failed = [outcome for outcome in stack.applied.outcomes if not outcome.status.applies]
     told = "; ".join(
-        f"{outcome.patch.name} ({outcome.patch.file.path}): {outcome.status}, {outcome.detail}" for outcome in failed
+        f"{outcome.patch.name} ({outcome.patch.file.path}): {outcome.status}, {outcome.detail}"
+        for outcome in failed
     )
     return f"{len(failed)} of {len(stack.applied.outcomes)} patches do not apply onto {stack.source.label}: {told}"
 
@@ -92,7 +93,9 @@ def _check_out(folder: Path, head: str) -> None:
     git = Git(folder)
     at = git.resolve("HEAD")
     if git.run("status", "--porcelain", "--untracked-files=no").stdout:
-        raise CheckFailed(f"the tree {folder} has changes of its own: commit or discard them there, then run again")
+        raise CheckFailed(
+            f"the tree {folder} has changes of its own: commit or discard them there, then run again"
+        )
     if at == head:
         return
     # The old HEAD stays reachable, so a commit made in the tree by hand is never lost.

@@ -102,7 +102,9 @@ def load_series(folder: Path) -> Series:
         file = read_patch(folder / entry.file)
         for path in file.paths:
             if not any(fnmatch.fnmatchcase(path, allowed) for allowed in entry.paths):
-                raise BadInput(f"{folder / entry.file} touches {path}, which series.yaml does not declare for it")
+                raise BadInput(
+                    f"{folder / entry.file} touches {path}, which series.yaml does not declare for it"
+                )
         patches.append(Patch(entry, file))
     strays = sorted({path.name for path in folder.glob("*.patch")} - {entry.file for entry in listed.patches})
     if strays:

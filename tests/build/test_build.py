@@ -55,7 +55,11 @@ def test_a_build_that_fails_its_proof_is_built_again_without_what_breaks_it_or_r
     def only_without_native(program: Path, model: Path, folder: Path, n_gpu_layers: int) -> Proof:
         cache = (program.parent.parent / "CMakeCache.txt").read_text()
         tried.append("native" if "GGML_NATIVE:BOOL=ON" in cache else "portable")
-        return Proof("killed by SIGSEGV", ()) if tried[-1] == "native" else prove(program, model, folder, n_gpu_layers)
+        return (
+            Proof("killed by SIGSEGV", ())
+            if tried[-1] == "native"
+            else prove(program, model, folder, n_gpu_layers)
+        )
 
     def quiet(_done: int, _total: int, _what: str) -> None:
         pass

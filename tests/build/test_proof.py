@@ -61,8 +61,12 @@ def poisoned(tmp_path: Path, source: str) -> Path:
 
 
 @pytest.mark.build
-@pytest.mark.skipif(shutil.which("cc") is None or os.name != "posix", reason="needs a C compiler and LD_PRELOAD")
-@pytest.mark.parametrize(("source", "words"), [(WRONG, "q8_0 at batch 1 is"), (CRASH, "killed by SIGSEGV during")])
+@pytest.mark.skipif(
+    shutil.which("cc") is None or os.name != "posix", reason="needs a C compiler and LD_PRELOAD"
+)
+@pytest.mark.parametrize(
+    ("source", "words"), [(WRONG, "q8_0 at batch 1 is"), (CRASH, "killed by SIGSEGV during")]
+)
 def test_the_real_child_notices_a_broken_q8_0_kernel(
     patched: Build, tiny: Path, tmp_path: Path, source: str, words: str
 ) -> None:

@@ -21,7 +21,9 @@ DEFAULTS: dict[str, Any] = {
     "text": "", "prompt": [], "n_predict": 32, "logits": False,
 }  # fmt: skip
 
-TEXT = " ".join(f"Station {n % 7}: pump {n} checked, pressure {900 + n * 7 % 90} kPa, no fault." for n in range(60))
+TEXT = " ".join(
+    f"Station {n % 7}: pump {n} checked, pressure {900 + n * 7 % 90} kPa, no fault." for n in range(60)
+)
 
 
 class Refused(Exception):

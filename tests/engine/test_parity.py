@@ -36,7 +36,9 @@ def test_with_the_recipe_off_mtp_does_what_the_stock_library_does(
     probe: Probe, stock: Build, patched: Build, model: str, request: pytest.FixtureRequest
 ) -> None:
     path = request.getfixturevalue(model)
-    theirs, ours = (probe(build, path, text=TEXT, n_predict=48, n_max=3, logits=True) for build in (stock, patched))
+    theirs, ours = (
+        probe(build, path, text=TEXT, n_predict=48, n_max=3, logits=True) for build in (stock, patched)
+    )
     assert theirs["drafted"].sum() > 0
     for name in ("tokens", "drafted", "accepted", "memory_bytes"):
         assert np.array_equal(theirs[name], ours[name]), name
@@ -86,12 +88,27 @@ def test_kv_bytes_are_the_recipes_arithmetic_to_the_byte(
     probe: Probe, patched: Build, tiny: Path, type_k: str, type_v: str, n_max: int | None
 ) -> None:
     header = check_gguf(tiny)
-    shared = {"text": TEXT, "n_predict": 4, "n_max": n_max, "type_k": type_k, "type_v": type_v, "flash_attn": "on"}
+    shared = {
+        "text": TEXT,
+        "n_predict": 4,
+        "n_max": n_max,
+        "type_k": type_k,
+        "type_v": type_v,
+        "flash_attn": "on",
+    }
     measured = {}
     for window, full in ((None, []), (64, [7]), (64, [])):
         found = probe(patched, tiny, window=window, full_layers=full, **shared)
         expected = kv_bytes(
-            header, 1024, 128, type_k, type_v, window=window, full_layers=full, n_rs_seq=n_max or 0, n_batch=512
+            header,
+            1024,
+            128,
+            type_k,
+            type_v,
+            window=window,
+            full_layers=full,
+            n_rs_seq=n_max or 0,
+            n_batch=512,
         )
         assert int(found["memory_bytes"]) == expected.total
         measured[window, len(full)] = expected.total

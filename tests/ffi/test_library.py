@@ -32,7 +32,11 @@ print("\\n".join(line.split()[5] for line in open("/proc/self/maps") if "libllam
 
 def opened(path: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, env=os.environ | (env or {}), check=False
+        [sys.executable, "-c", OPEN, str(path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | (env or {}),
+        check=False,
     )
 
 

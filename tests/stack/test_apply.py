@@ -52,13 +52,17 @@ def test_a_conflict_names_file_and_hunk_and_the_rest_is_tried(
     assert not applied.complete
 
 
-def test_context_that_changed_nearby_is_merged_three_way(upstream: Upstream, edit: Edit, patches: Write) -> None:
+def test_context_that_changed_nearby_is_merged_three_way(
+    upstream: Upstream, edit: Edit, patches: Write
+) -> None:
     folder = patches(two_patches(upstream, edit))
     nearby = upstream.commit({"src/a.txt": edit(BASE["src/a.txt"], 17, "nearby")})
     assert statuses(upstream, folder, nearby) == [Status.THREE_WAY, Status.CLEAN]
 
 
-def test_what_upstream_took_is_said_and_makes_no_commit(upstream: Upstream, edit: Edit, patches: Write) -> None:
+def test_what_upstream_took_is_said_and_makes_no_commit(
+    upstream: Upstream, edit: Edit, patches: Write
+) -> None:
     folder = patches(two_patches(upstream, edit))
     taken = upstream.commit({"src/a.txt": edit(BASE["src/a.txt"], 20, "first")})
     assert statuses(upstream, folder, taken) == [Status.UPSTREAM, Status.CLEAN]

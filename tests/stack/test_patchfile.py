@@ -36,7 +36,9 @@ def test_paths_hunks_and_sections_are_read() -> None:
     ]
 
 
-@pytest.mark.parametrize("header", [b"@@ -1,2 +1,3 @@", b"@@ -1,3 +1,3 @@", b"@@ -1,4 +1,4 @@", b"@@ -1,3 +1,9 @@"])
+@pytest.mark.parametrize(
+    "header", [b"@@ -1,2 +1,3 @@", b"@@ -1,3 +1,3 @@", b"@@ -1,4 +1,4 @@", b"@@ -1,3 +1,9 @@"]
+)
 def test_a_hunk_that_miscounts_its_body_is_refused(header: bytes) -> None:
     with pytest.raises(BadInput, match=r"hunk .* of src/a.txt"):
         parse(HEAD + HUNK.replace(b"@@ -1,3 +1,4 @@", header))
@@ -53,7 +55,8 @@ def test_only_the_true_counts_pass(old: int, new: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "why"), [("../out", "leads out"), ("a/../../out", "leads out"), ("/etc/x", "leads out"), (".git/x", "out")]
+    ("path", "why"),
+    [("../out", "leads out"), ("a/../../out", "leads out"), ("/etc/x", "leads out"), (".git/x", "out")],
 )
 def test_a_path_that_leaves_the_tree_is_refused(path: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):

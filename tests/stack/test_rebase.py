@@ -41,7 +41,9 @@ def test_a_patch_that_does_not_apply_leaves_the_tree_as_it_was(
     assert Git(stack.tree_dir).text("status", "--porcelain") == ""
 
 
-def test_a_check_moves_no_ref_and_makes_no_tree(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:
+def test_a_check_moves_no_ref_and_makes_no_tree(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
     folder = patches(two_patches(upstream, edit))
     assert check(load_upstream(folder), load_series(folder)).applied.complete
     assert not (home / "trees").exists()
@@ -68,7 +70,9 @@ def test_onto_a_branch_of_the_remote(home: Path, upstream: Upstream, edit: Edit,
     assert (stack.tree_dir / "src" / "c.txt").is_file()
 
 
-def test_what_is_not_the_pinned_tree_is_refused(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:
+def test_what_is_not_the_pinned_tree_is_refused(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
     folder = patches(two_patches(upstream, edit))
     upstream.commit({"src/a.txt": "tampered\n"})
     upstream.git.run("tag", "--force", "v1")
@@ -91,14 +95,21 @@ def test_a_named_source_is_asked_first(
     assert check(load_upstream(folder), load_series(folder), source=str(named)).applied.complete
 
 
-def test_a_source_that_is_nothing_is_bad_input(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:
+def test_a_source_that_is_nothing_is_bad_input(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
     folder = patches(two_patches(upstream, edit))
     with pytest.raises(BadInput, match="no such folder or bundle"):
         check(load_upstream(folder), load_series(folder), source="not-there")
 
 
 def test_the_users_git_configuration_has_no_say(
-    home: Path, tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    tmp_path: Path,
+    upstream: Upstream,
+    edit: Edit,
+    patches: Write,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = patches(two_patches(upstream, edit))
     before = check(load_upstream(folder), load_series(folder)).applied.head
@@ -113,7 +124,9 @@ def test_the_users_git_configuration_has_no_say(
     assert check(load_upstream(folder), load_series(folder)).applied.head == before
 
 
-def test_a_left_out_patch_is_named_in_the_tree(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:
+def test_a_left_out_patch_is_named_in_the_tree(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
     folder = patches(two_patches(upstream, edit))
     stack = rebase(load_upstream(folder), load_series(folder).leave_out(("first",)))
     assert stack.tree_dir is not None
@@ -121,5 +134,3 @@ def test_a_left_out_patch_is_named_in_the_tree(home: Path, upstream: Upstream, e
     assert (stack.tree_dir / "src" / "a.txt").read_text() == BASE["src/a.txt"]
     with pytest.raises(BadInput, match="no patch 'third'"):
         load_series(folder).leave_out(("third",))
-
-

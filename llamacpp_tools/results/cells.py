@@ -1,0 +1,134 @@
+"""A cell's outcome as a row of the document."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from llamacpp_tools.results import statistics
+from llamacpp_tools.results.schema import Cell, Sample
+from llamacpp_tools.sweep.cell import cell_id
+from llamacpp_tools.sweep.outcome import CellOutcome
+from llamacpp_tools.sweep.protocol import RoundSample
+from llamacpp_tools.workloads import distinct_word_ratio
+
+
+def token_hash(tokens: Sequence[int]) -> str:
+    """SHA-256 of the token ids, in decimal, joined by commas."""
+    return hashlib.sha256(",".join(str(token) for token in tokens).encode()).hexdigest()
+
+
+def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
+    """The document's row for `outcome`.
+
+    Args:
+        outcome: the cell's end; the rounds that were finished before a crash are kept as samples.
+        reference: id of the cell whose tokens it was compared with.
+    """
+    spec, loaded, done = outcome.spec, outcome.loaded, outcome.done
+    cell = Cell(
+        id=cell_id(spec),
+        mode=spec.mode,
+        status=outcome.status,
+        reason=outcome.reason,
+        n_depth=spec.n_depth,
+        workload=spec.workload,
+        n_max=spec.n_max,
+        p_min=spec.p_min,
+        window=spec.window,
+        full_layers=list(spec.full_layers) if spec.full_layers is not None else None,
+        n_predict=spec.n_predict,
+        ignore_eos=spec.ignore_eos,
+        rounds=spec.rounds,
+        n_ctx=loaded.n_ctx if loaded else spec.n_ctx,
+        n_ubatch=spec.n_ubatch,
+        n_batch=spec.n_batch,
+        type_k=spec.type_k,
+        type_v=spec.type_v,
+        flash_attn=spec.flash_attn,
+        n_gpu_layers=spec.n_gpu_layers,
+        threads=spec.threads,
+        n_threads=loaded.n_threads if loaded else None,
+        kv_bytes=loaded.kv_bytes if loaded else None,
+        n_rs_seq=loaded.n_rs_seq if loaded else None,
+        load_ns=loaded.load_ns if loaded else None,
+        max_rss_bytes=done.max_rss_bytes if done else None,
+        wall_s=round(outcome.wall_s, 3),
+        samples=[_sample(sample) for sample in outcome.rounds],
+        reference=reference,
+        first_divergence=outcome.first_divergence,
+    )
+    return cell.model_copy(update=_figures(outcome.rounds, spec.mtp)) if outcome.rounds else cell
+
+
+def _sample(sample: RoundSample) -> Sample:
+    return Sample(
+        round=sample.round,
+        n_prompt=sample.n_prompt,
+        prefill_ns=sample.prefill_ns,
+        n_gen=sample.n_gen,
+        decode_ns=sample.decode_ns,
+        n_steps=sample.n_steps,
+        step_ns=sample.step_ns,
+        drafted=sample.drafted,
+        accepted=sample.accepted,
+        output_sha256=token_hash(sample.tokens),
+        filled=sample.filled,
+    )
+
+
+def _figures(rounds: Sequence[RoundSample], mtp: bool) -> dict[str, object]:
+    decode = _speeds([(sample.n_gen, sample.decode_ns) for sample in rounds])
+    # Only a true prefill tells how fast prefilling is.
+    true_fills = [sample for sample in rounds if sample.filled == "prefill"]
+    prefill = _speeds([(sample.n_prompt, sample.prefill_ns) for sample in true_fills])
+    steps = [ns / 1e6 for sample in rounds for ns in sample.step_ns]
+    first = rounds[0]
+    ratio = distinct_word_ratio(first.text)
+    return {
+        "prefill_tps": statistics.median(prefill),
+        "prefill_tps_interval": statistics.median_interval(prefill),
+        "prefill_avg_ts": statistics.mean(prefill),
+        "prefill_stddev_ts": statistics.stddev(prefill),
+        "prefill_samples_ns": [sample.prefill_ns for sample in true_fills],
+        "prefill_samples_ts": prefill,
+        "decode_tps": statistics.median(decode),
+        "decode_tps_interval": statistics.median_interval(decode),
+        "avg_ts": statistics.mean(decode),
+        "stddev_ts": statistics.stddev(decode),
+        "samples_ns": [sample.decode_ns for sample in rounds],
+        "samples_ts": decode,
+        "step_ms_p50": statistics.percentile(steps, 50),
+        "step_ms_p95": statistics.percentile(steps, 95),
+        "n_steps": sum(sample.n_steps for sample in rounds),
+        "n_prompt": first.n_prompt,
+        "n_gen": first.n_gen,
+        "filled": first.filled,
+        "distinct_word_ratio": round(ratio, 4) if ratio is not None else None,
+        "output_sha256": token_hash(first.tokens),
+        "output_tokens": first.tokens,
+        "output_text": first.text,
+        **(_acceptance(rounds) if mtp else {}),
+    }
+
+
+def _speeds(pairs: Sequence[tuple[int, int]]) -> list[float]:
+    speeds = (statistics.tokens_per_second(tokens, ns) for tokens, ns in pairs)
+    return [speed for speed in speeds if speed is not None]
+
+
+def _acceptance(rounds: Sequence[RoundSample]) -> dict[str, object]:
+    drafted = _by_position([sample.drafted for sample in rounds])
+    accepted = _by_position([sample.accepted for sample in rounds])
+    return {
+        "drafted": sum(drafted),
+        "accepted": sum(accepted),
+        "acceptance": sum(accepted) / sum(drafted) if sum(drafted) else None,
+        "drafted_per_position": drafted,
+        "accepted_per_position": accepted,
+    }
+
+
+def _by_position(lists: Sequence[Sequence[int]]) -> list[int]:
+    longest = max(len(values) for values in lists)
+    return [sum(values[at] for values in lists if at < len(values)) for at in range(longest)]

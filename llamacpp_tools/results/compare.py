@@ -1,0 +1,82 @@
+"""Each lever's gain: one mode's speed over another's within a 2x2, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from llamacpp_tools.results import statistics
+from llamacpp_tools.results.groups import groups
+from llamacpp_tools.results.schema import Cell, Comparison, Mode, Verdict
+
+Metric = Literal["decode_tps", "prefill_tps"]
+METRICS: tuple[Metric, ...] = ("decode_tps", "prefill_tps")
+PAIRS: tuple[tuple[Mode, Mode], ...] = (
+    ("swa", "dense"),
+    ("mtp", "dense"),
+    ("swa+mtp", "dense"),
+    ("swa+mtp", "swa"),
+    ("swa+mtp", "mtp"),
+)
+# Texts whose distinct-word ratios are further apart than this are not equally hard to draft for.
+CONFOUNDED_ABOVE = 0.1
+
+
+def compare(cells: Sequence[Cell]) -> list[Comparison]:
+    """Every pair of `PAIRS` in every 2x2 of `cells`, decode and prefill; only cells that are ok count."""
+    found: dict[tuple[str, str, str], Comparison] = {}
+    for group in groups(cells):
+        for mode, to_mode in PAIRS:
+            cell, to = group.cells.get(mode), group.cells.get(to_mode)
+            if cell is None or to is None or cell.status != "ok" or to.status != "ok":
+                continue
+            for metric in METRICS:
+                comparison = _comparison(metric, cell, to)
+                # A pair without the axis that varies stands in several groups and is compared once.
+                if comparison is not None:
+                    found.setdefault((comparison.metric, cell.id, to.id), comparison)
+    return list(found.values())
+
+
+def confounded(cell: Cell, to: Cell) -> bool:
+    """Whether the two outputs are so differently varied that neither speed nor acceptance compares."""
+    ratio, other = cell.distinct_word_ratio, to.distinct_word_ratio
+    return ratio is not None and other is not None and abs(ratio - other) > CONFOUNDED_ABOVE
+
+
+def verdict(interval: Sequence[float] | None) -> Verdict | None:
+    """What an interval of a ratio shows; None without one."""
+    if interval is None:
+        return None
+    low, high = interval
+    if low > 1:
+        return "faster"
+    return "slower" if high < 1 else "no difference shown"
+
+
+def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
+    decode = metric == "decode_tps"
+    speed, other = (cell.decode_tps, to.decode_tps) if decode else (cell.prefill_tps, to.prefill_tps)
+    if not speed or not other:
+        return None
+    samples = cell.samples_ts if decode else cell.prefill_samples_ts
+    others = to.samples_ts if decode else to.prefill_samples_ts
+    rounds = min(len(samples), len(others))
+    interval = statistics.ratio_interval(samples[:rounds], others[:rounds])
+    return Comparison.model_validate(
+        {
+            "metric": metric,
+            "cell": cell.id,
+            "to": to.id,
+            "mode": cell.mode,
+            "to_mode": to.mode,
+            "n_depth": cell.n_depth,
+            "workload": cell.workload,
+            "ratio": speed / other,
+            "interval": interval,
+            "level": statistics.LEVEL,
+            "rounds": rounds,
+            "verdict": verdict(interval),
+            "confounded": confounded(cell, to),
+        }
+    )

@@ -1,0 +1,155 @@
+"""Sentences made from a result's numbers: what the levers did, and what speaks against relying on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llamacpp_tools.results.compare import confounded
+from llamacpp_tools.results.groups import Group, groups
+from llamacpp_tools.results.schema import Cell, Comparison, Mode, Provenance
+from llamacpp_tools.sweep.cell import pad_cells
+from llamacpp_tools.sweep.config import SweepConfig, SynthModel
+
+FEW_ROUNDS = 5
+# Share of the CPU threads that others may keep busy before it is said.
+BUSY_ABOVE = 0.5
+
+
+def findings(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[str]:
+    """What the numbers show, one sentence each, a 2x2 after the other; confounded comparisons say nothing."""
+    sentences: list[str] = []
+    for group in groups(cells):
+        of_group = _of(group, comparisons)
+        sentences += [_gain(group, found) for key, found in of_group.items() if _speaks(key, found)]
+        sentences += _stack(group, of_group) + _acceptance(group) + _memory(group)
+    return list(dict.fromkeys(sentences))
+
+
+def caveats(
+    cells: Sequence[Cell], comparisons: Sequence[Comparison], config: SweepConfig, provenance: Provenance
+) -> list[str]:
+    """What a reader has to know before using the figures."""
+    found = [f"{_name(cell)} is {cell.status}: {cell.reason}" for cell in cells if cell.status != "ok"]
+    if isinstance(config.model, SynthModel):
+        found.append(
+            "The model has random weights: its speeds and memory are those of its shape, its acceptance and "
+            "its text are those of no real model."
+        )
+    if config.rounds < FEW_ROUNDS:
+        rounds = "one round" if config.rounds == 1 else f"{config.rounds} rounds"
+        found.append(f"With {rounds} per cell intervals are rough and small differences may be chance.")
+    found += _confounded(comparisons) + _unbounded(cells)
+    if config.thermal is not None:
+        found.append("The limits under `thermal` were not watched: this version reads no sensors.")
+    load, count = provenance.load_average, provenance.cpu_count
+    if load is not None and count is not None and load > BUSY_ABOVE * count:
+        found.append(f"The machine was busy when the sweep began: load {load:.1f} on {count} CPU threads.")
+    if provenance.checkout_dirty:
+        found.append("llt ran from a checkout with changes that are not committed.")
+    found.append("One model on one machine, a single stream with batch 1 and greedy decoding.")
+    return list(dict.fromkeys(found))
+
+
+def _of(group: Group, comparisons: Sequence[Comparison]) -> dict[tuple[str, Mode, Mode], Comparison]:
+    ids = {cell.id for cell in group.cells.values()}
+    return {
+        (item.metric, item.mode, item.to_mode): item
+        for item in comparisons
+        if item.cell in ids and item.to in ids and not item.confounded
+    }
+
+
+def _speaks(key: tuple[str, Mode, Mode], found: Comparison) -> bool:
+    metric, mode, to_mode = key
+    if metric == "prefill_tps":
+        # Prefill matters where a lever changes it: the window bounds it, the draft head adds to it.
+        return (mode, to_mode) in {("swa", "dense"), ("mtp", "dense"), ("swa+mtp", "swa")}
+    return found.ratio > 0
+
+
+def _gain(group: Group, found: Comparison) -> str:
+    verb = "decodes" if found.metric == "decode_tps" else "prefills"
+    start = f"At {group.label}, {found.mode}"
+    if found.interval is None:
+        source = "one round" if found.rounds else "published, without its rounds"
+        return f"{start} {verb} {found.ratio:.2f} times as fast as {found.to_mode} ({source})."
+    low, high = found.interval
+    span = f"{found.level:.0%} interval {low:.2f} to {high:.2f}, {found.rounds} rounds"
+    if found.verdict == "no difference shown":
+        return f"{start} is not shown to {verb[:-1]} at another speed than {found.to_mode} ({span})."
+    return f"{start} {verb} {found.ratio:.2f} times as fast as {found.to_mode} ({span})."
+
+
+def _stack(group: Group, of_group: dict[tuple[str, Mode, Mode], Comparison]) -> list[str]:
+    parts: list[tuple[str, Mode, Mode]] = [
+        ("decode_tps", "swa", "dense"),
+        ("decode_tps", "mtp", "dense"),
+        ("decode_tps", "swa+mtp", "dense"),
+    ]
+    if any(part not in of_group for part in parts):
+        return []
+    swa, mtp, both = (of_group[part].ratio for part in parts)
+    word = "more than" if both > swa * mtp else "no more than"
+    return [
+        f"At {group.label}, the two levers together give {both:.2f}, {word} the {swa * mtp:.2f} that "
+        f"{swa:.2f} for the window and {mtp:.2f} for the draft multiply to."
+    ]
+
+
+def _acceptance(group: Group) -> list[str]:
+    mtp, both = group.cells.get("mtp"), group.cells.get("swa+mtp")
+    if mtp is None or both is None or mtp.status != "ok" or both.status != "ok":
+        return []
+    if mtp.acceptance is None or both.acceptance is None or confounded(both, mtp):
+        return []
+    word = "raises" if both.acceptance > mtp.acceptance else "lowers"
+    if round(both.acceptance, 3) == round(mtp.acceptance, 3):
+        return [f"At {group.label}, draft acceptance is {mtp.acceptance:.3f} with and without the window."]
+    return [
+        f"At {group.label}, the window {word} draft acceptance from {mtp.acceptance:.3f} to "
+        f"{both.acceptance:.3f}."
+    ]
+
+
+def _memory(group: Group) -> list[str]:
+    dense, swa = group.cells.get("dense"), group.cells.get("swa")
+    if dense is None or swa is None or not dense.kv_bytes or not swa.kv_bytes:
+        return []
+    if dense.status != "ok" or swa.status != "ok" or swa.kv_bytes >= dense.kv_bytes:
+        return []
+    share = swa.kv_bytes / dense.kv_bytes
+    return [
+        f"At {group.label}, the window holds {swa.kv_bytes / 2**20:.1f} MiB of KV cache instead of "
+        f"{dense.kv_bytes / 2**20:.1f} MiB, {share:.0%}."
+    ]
+
+
+def _confounded(comparisons: Sequence[Comparison]) -> list[str]:
+    pairs = [
+        f"{item.mode} against {item.to_mode} at depth {item.n_depth} on {item.workload}"
+        for item in comparisons
+        if item.confounded and item.metric == "decode_tps"
+    ]
+    if not pairs:
+        return []
+    return [
+        "Confounded, as the two texts are not equally varied and so not equally hard to draft for: "
+        f"{'; '.join(dict.fromkeys(pairs))}."
+    ]
+
+
+def _unbounded(cells: Sequence[Cell]) -> list[str]:
+    found = []
+    for cell in cells:
+        if cell.window is None or cell.n_ctx is None or cell.n_ubatch is None:
+            continue
+        if pad_cells(cell.window + cell.n_ubatch) >= cell.n_ctx:
+            found.append(
+                f"At depth {cell.n_depth} the window of {cell.window} saves no memory: a sliding layer keeps "
+                f"window and n_ubatch ({cell.n_ubatch}) cells, which is the whole context."
+            )
+    return found
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.mode} at depth {cell.n_depth} on {cell.workload}"

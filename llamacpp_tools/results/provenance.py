@@ -1,0 +1,135 @@
+"""Where a measurement comes from: the build's manifest, the machine, this checkout, the model's file."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import llamacpp_tools
+from llamacpp_tools.results.schema import Provenance
+from llamacpp_tools.sweep.outcome import CellOutcome
+
+log = logging.getLogger(__name__)
+
+_VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d+ = .* \((?P<driver>[^()]+)\) \|")
+
+
+def provenance(manifest: Mapping[str, Any], model: Path) -> Provenance:
+    """What is known before anything is loaded.
+
+    Args:
+        manifest: the build's manifest as JSON values.
+        model: the GGUF file; only its name goes into the result.
+    """
+    commit, dirty = checkout_state(Path(llamacpp_tools.__file__).resolve().parent)
+    return Provenance(
+        source="measured",
+        pin=manifest.get("pin"),
+        upstream_commit=manifest.get("upstream_commit"),
+        upstream_tree=manifest.get("upstream_tree"),
+        series_digest=manifest.get("series_digest"),
+        patches=manifest.get("patches"),
+        stack_head=manifest.get("head"),
+        variant=manifest.get("variant"),
+        libllama_sha256=manifest.get("library_sha256"),
+        compiler=manifest.get("compiler"),
+        cmake_options=manifest.get("cmake_options"),
+        mitigation=manifest.get("mitigation"),
+        build_commit=str(manifest["head"])[:9] if "head" in manifest else None,
+        build_number=_build_number(str(manifest.get("pin", ""))),
+        cpu_info=cpu_info(),
+        cpu_count=psutil.cpu_count(),
+        load_average=round(psutil.getloadavg()[0], 2),
+        memory_bytes=int(psutil.virtual_memory().total),
+        os=_os_name(),
+        kernel=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        llt_version=llamacpp_tools.__version__,
+        llt_commit=commit,
+        checkout_dirty=dirty,
+        model_filename=model.name,
+    )
+
+
+def with_device(known: Provenance, outcome: CellOutcome) -> Provenance:
+    """`known` with what the first worker that loaded said about device, backends and model."""
+    loaded = outcome.loaded
+    if loaded is None or known.device is not None:
+        return known
+    return known.model_copy(
+        update={
+            "device": loaded.device,
+            "backends": loaded.backends,
+            "gpu_info": loaded.gpu_info,
+            "driver": _driver(outcome.stderr_tail),
+            "model_size": loaded.model_size,
+            "model_n_params": loaded.model_n_params,
+        }
+    )
+
+
+def box(known: Provenance) -> str:
+    """The machine in words: processor, threads, memory; no name that would identify it."""
+    memory = f"{known.memory_bytes / 2**30:.0f} GiB" if known.memory_bytes else "unknown memory"
+    return f"{known.cpu_info or 'unknown CPU'}, {known.cpu_count or '?'} threads, {memory}"
+
+
+def cpu_info() -> str:
+    """The processor's name as its vendor gives it, the architecture where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model") and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def checkout_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit and dirtiness of the git checkout that the package runs from; None for an installed one."""
+    try:
+        import git
+
+        repo = git.Repo(folder, search_parent_directories=True)
+        root = Path(str(repo.working_tree_dir)).resolve()
+        # A virtual environment inside somebody's own repository is not our checkout.
+        if not (root / "llamacpp_tools" / "__init__.py").is_file():
+            return None, None
+        commit = repo.head.commit.hexsha if repo.head.is_valid() else None
+        return commit, repo.is_dirty(untracked_files=True)
+    except (ImportError, ValueError, OSError) as error:
+        log.debug("no checkout state: %s", error)
+    except Exception as error:  # GitPython's errors have no common root that can be imported without git
+        log.debug("no checkout state: %s", error)
+    return None, None
+
+
+def _build_number(pin: str) -> int | None:
+    match = re.fullmatch(r"b(\d+)", pin)
+    return int(match[1]) if match else None
+
+
+def _os_name() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
+
+
+def _driver(stderr: str) -> str | None:
+    match = _VULKAN_DEVICE.search(stderr)
+    if match:
+        return match["driver"]
+    try:
+        first = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    return first.removeprefix("NVRM version:").strip()

@@ -1,0 +1,241 @@
+"""The result document, schema 1. Names follow llama-bench where it has one.
+
+Times are nanoseconds where a name ends in `_ns`, milliseconds in `_ms`; speeds (`_tps`, `_ts`) are tokens
+per second. A figure that was not measured is null, never 0.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA: Literal[1] = 1
+BLOCK_PREFIX = "depth_2x2_"
+_BLOCK_KEY = re.compile(r"^depth_2x2_[A-Za-z0-9_.,+-]+$")
+
+Mode = Literal["dense", "swa", "mtp", "swa+mtp"]
+Status = Literal["ok", "crashed", "oom", "timeout", "thermal", "invalid", "skipped"]
+Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+Verdict = Literal["faster", "slower", "no difference shown"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Provenance(_Model):
+    """Where the figures come from: enough to find the same library, device and machine again.
+
+    `source` is `measured` for what llt measured, `published` for figures taken from a publication.
+    `load_average` is the last minute's, before the sweep began; `cpu_count` counts threads.
+    """
+
+    source: Literal["measured", "published"]
+    published_in: str | None = None
+    pin: str | None = None
+    upstream_commit: str | None = None
+    upstream_tree: str | None = None
+    series_digest: str | None = None
+    patches: list[str] | None = None
+    stack_head: str | None = None
+    variant: str | None = None
+    libllama_sha256: str | None = None
+    compiler: str | None = None
+    cmake_options: list[str] | None = None
+    mitigation: str | None = None
+    build_commit: str | None = None
+    build_number: int | None = None
+    backends: str | None = None
+    device: str | None = None
+    driver: str | None = None
+    cpu_info: str | None = None
+    gpu_info: str | None = None
+    cpu_count: int | None = None
+    load_average: float | None = None
+    memory_bytes: int | None = None
+    os: str | None = None
+    kernel: str | None = None
+    python: str | None = None
+    llt_version: str | None = None
+    llt_commit: str | None = None
+    checkout_dirty: bool | None = None
+    model_filename: str | None = None
+    model_size: int | None = None
+    model_n_params: int | None = None
+
+
+class Sample(_Model):
+    """One round as it was measured; `step_ns` has one entry per decode step."""
+
+    round: int
+    n_prompt: int
+    prefill_ns: int
+    n_gen: int
+    decode_ns: int
+    n_steps: int
+    step_ns: list[int]
+    drafted: list[int]
+    accepted: list[int]
+    output_sha256: str
+    filled: str
+
+
+class Cell(_Model):
+    """One mode at one depth, workload and set of axis values.
+
+    `avg_ts`, `stddev_ts`, `samples_ns`, `samples_ts` are llama-bench's names and concern decode here, with
+    `prefill_` before them the prefill; `prefill_tps` and `decode_tps` are medians. `acceptance` is
+    `accepted / drafted`, null without MTP. `threads` is what was asked, `n_threads` what was used.
+    `first_divergence` is the first token position at which the output leaves that of the cell named in
+    `reference`, null if it does not.
+    """
+
+    id: str
+    mode: Mode
+    status: Status
+    reason: str | None = None
+    n_depth: int
+    workload: str
+    n_max: int | None = None
+    p_min: float | None = None
+    window: int | None = None
+    full_layers: list[int] | None = None
+    prefill_tps: float | None = None
+    decode_tps: float | None = None
+    acceptance: float | None = None
+    accepted: int | None = None
+    drafted: int | None = None
+    prefill_tps_interval: Interval | None = None
+    decode_tps_interval: Interval | None = None
+    n_prompt: int | None = None
+    n_gen: int | None = None
+    n_predict: int | None = None
+    ignore_eos: bool | None = None
+    rounds: int | None = None
+    n_ctx: int | None = None
+    n_ubatch: int | None = None
+    n_batch: int | None = None
+    type_k: str | None = None
+    type_v: str | None = None
+    flash_attn: bool | Literal["auto"] | None = None
+    n_gpu_layers: int | Literal["all"] | None = None
+    threads: int | Literal["auto"] | None = None
+    n_threads: int | None = None
+    avg_ts: float | None = None
+    stddev_ts: float | None = None
+    samples_ns: list[int] = []
+    samples_ts: list[float] = []
+    prefill_avg_ts: float | None = None
+    prefill_stddev_ts: float | None = None
+    prefill_samples_ns: list[int] = []
+    prefill_samples_ts: list[float] = []
+    step_ms_p50: float | None = None
+    step_ms_p95: float | None = None
+    n_steps: int | None = None
+    drafted_per_position: list[int] | None = None
+    accepted_per_position: list[int] | None = None
+    kv_bytes: int | None = None
+    n_rs_seq: int | None = None
+    load_ns: int | None = None
+    max_rss_bytes: int | None = None
+    wall_s: float | None = None
+    filled: str | None = None
+    distinct_word_ratio: float | None = None
+    output_sha256: str | None = None
+    output_tokens: list[int] | None = None
+    output_text: str | None = None
+    reference: str | None = None
+    first_divergence: int | None = None
+    samples: list[Sample] = []
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Cell:
+        if (self.status == "ok") != (self.reason is None):
+            raise ValueError(f"the cell {self.id} is {self.status} and its reason is {self.reason!r}")
+        return self
+
+
+class Comparison(_Model):
+    """One mode's speed over another's at the same depth, workload and axis values.
+
+    `ratio` is the ratio of medians, `interval` its bootstrap interval at `level`, resampled by round in
+    pairs; null with a single round. `confounded` marks two outputs whose distinct-word ratios differ by
+    more than 0.1: the texts are of different difficulty, so the speeds say little.
+    """
+
+    metric: Literal["prefill_tps", "decode_tps"]
+    cell: str
+    to: str
+    mode: Mode
+    to_mode: Mode
+    n_depth: int
+    workload: str
+    ratio: float
+    interval: Interval | None
+    level: float
+    rounds: int
+    verdict: Verdict | None
+    confounded: bool
+
+
+class BlockRow(_Model):
+    """One mode within a depth block, in the form of the first published result."""
+
+    prefill_tps: float | None = None
+    decode_tps: float | None = None
+    acceptance: float | None = None
+    accepted: int | None = None
+    drafted: int | None = None
+    distinct_word_ratio: float | None = None
+    crashed: bool | None = None
+
+
+class DepthBlock(_Model):
+    """The four modes at one depth and workload; a mode that was not run is left out."""
+
+    note: str
+    dense_only: BlockRow | None = None
+    swa_only: BlockRow | None = None
+    dense_mtp: BlockRow | None = None
+    mtp_plus_swa: BlockRow | None = None
+
+
+class Document(BaseModel):
+    """The whole document; beside the fields below it has one `depth_2x2_...` block per depth."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    __pydantic_extra__: dict[str, DepthBlock] = Field(init=False)
+
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
+    status: Literal["started", "complete"]
+    experiment: str
+    date: str
+    box: str
+    backend: str
+    model: str
+    what: str
+    provenance: Provenance
+    config: dict[str, Any]
+    cells: list[Cell]
+    comparisons: list[Comparison] = []
+    findings: list[str] = []
+    caveats: list[str] = []
+
+    @model_validator(mode="after")
+    def _only_blocks_beside(self) -> Document:
+        for key in self.__pydantic_extra__ or {}:
+            if not _BLOCK_KEY.match(key):
+                raise ValueError(f"{key} is not a field of a result document")
+        return self
+
+    @property
+    def blocks(self) -> dict[str, DepthBlock]:
+        """The depth blocks by their key."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def json_schema() -> dict[str, Any]:
+    """The document's JSON schema (draft 2020-12)."""
+    return Document.model_json_schema(by_alias=True)

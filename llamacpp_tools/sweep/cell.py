@@ -1,0 +1,171 @@
+"""One cell of a sweep: everything a worker needs to know to measure it, and nothing about the others.
+
+Kept apart from the configuration and the plan, so that a worker process starts without loading either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Mode = Literal["dense", "swa", "mtp", "swa+mtp"]
+MODES: tuple[Mode, ...] = ("dense", "swa", "mtp", "swa+mtp")
+
+# libllama rounds the cells of a KV cache up to a multiple of this many.
+KV_PAD = 256
+# Room for the token that a last verification step may produce beyond what was asked.
+CTX_SLACK = 8
+
+
+def pad_cells(n: int) -> int:
+    """`n` rounded up to the multiple of 256 that libllama uses for KV cells."""
+    return -(-n // KV_PAD) * KV_PAD
+
+
+def context_size(n_depth: int, n_predict: int, n_max: int | None) -> int:
+    """Cells a context needs to hold the prompt, what is generated and one rejected draft."""
+    return pad_cells(n_depth + n_predict + (n_max or 0) + CTX_SLACK)
+
+
+def uses_swa(mode: str) -> bool:
+    """True when the mode runs with the sliding-window recipe."""
+    return "swa" in mode.split("+")
+
+
+def uses_mtp(mode: str) -> bool:
+    """True when the mode drafts with the MTP head."""
+    return "mtp" in mode.split("+")
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """The parameters of one measurement.
+
+    Attributes:
+        index: position in the plan, from 0.
+        mode: dense, swa, mtp or swa+mtp.
+        n_depth: prompt length in the model's own tokens; generation starts there.
+        workload: a workload's name, or `file:PATH`.
+        n_ubatch, n_batch: physical and logical batch, in tokens (`n_ubatch <= n_batch`).
+        type_k, type_v: ggml names of the KV cache's types.
+        flash_attn: on, off, or left to libllama.
+        n_gpu_layers: how many layers to put on the device.
+        threads: CPU threads; `auto` is the number of physical cores this process may use.
+        window: sliding window in tokens; None without SWA.
+        full_layers: indices of the attention layers that stay full; None without SWA.
+        n_max: most tokens drafted in one step; None without MTP.
+        p_min: a draft ends below this probability; None without MTP.
+        n_predict: tokens to generate in each round.
+        ignore_eos: go on past the end-of-generation token.
+        rounds: how often the cell is measured.
+        n_ctx: cells of the context, a multiple of 256.
+    """
+
+    index: int
+    mode: Mode
+    n_depth: int
+    workload: str
+    n_ubatch: int
+    n_batch: int
+    type_k: str
+    type_v: str
+    flash_attn: bool | Literal["auto"]
+    n_gpu_layers: int | Literal["all"]
+    threads: int | Literal["auto"]
+    window: int | None
+    full_layers: tuple[int, ...] | None
+    n_max: int | None
+    p_min: float | None
+    n_predict: int
+    ignore_eos: bool
+    rounds: int
+    n_ctx: int
+
+    @property
+    def swa(self) -> bool:
+        """Whether the sliding-window recipe is on."""
+        return uses_swa(self.mode)
+
+    @property
+    def mtp(self) -> bool:
+        """Whether the MTP head drafts."""
+        return uses_mtp(self.mode)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the window makes the sliding layers' cache smaller than the context.
+
+        A sliding layer's cache has `pad256(window + n_ubatch)` cells (llama_kv_cache_iswa).
+        """
+        return self.window is not None and pad_cells(self.window + self.n_ubatch) < self.n_ctx
+
+    def base_key(self) -> tuple[object, ...]:
+        """What all modes of one comparison share: depth, workload and the context's parameters."""
+        return (
+            self.n_depth,
+            self.workload,
+            self.n_ubatch,
+            self.n_batch,
+            self.type_k,
+            self.type_v,
+            self.flash_attn,
+            self.n_gpu_layers,
+            self.threads,
+        )
+
+    def swa_key(self) -> tuple[object, ...]:
+        """The recipe's parameters."""
+        return (self.window, self.full_layers)
+
+    def draft_key(self) -> tuple[object, ...]:
+        """The draft's parameters."""
+        return (self.n_max, self.p_min)
+
+    def to_json(self) -> dict[str, Any]:
+        """The cell as JSON values, `full_layers` a list."""
+        row = dataclasses.asdict(self)
+        if self.full_layers is not None:
+            row["full_layers"] = list(self.full_layers)
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> CellSpec:
+        """The cell that `to_json` wrote.
+
+        Raises:
+            ValueError: a field is missing, unknown, or the mode is not one of the four.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        wrong = names.symmetric_difference(row)
+        if wrong:
+            raise ValueError(f"a cell's fields do not match, see {', '.join(sorted(wrong))}")
+        if row["mode"] not in MODES:
+            raise ValueError(f"a cell's mode is {row['mode']!r}, not one of {', '.join(MODES)}")
+        values = dict(row)
+        if values["full_layers"] is not None:
+            values["full_layers"] = tuple(int(layer) for layer in values["full_layers"])
+        return cls(**values)
+
+
+def cell_id(spec: CellSpec) -> str:
+    """A readable name, unique within a sweep and the same in every run of the same parameters."""
+    parts = [
+        f"{spec.mode} d{spec.n_depth} {spec.workload}",
+        f"ub{spec.n_ubatch} b{spec.n_batch} k-{spec.type_k} v-{spec.type_v}",
+        f"fa-{_word(spec.flash_attn)} ngl-{spec.n_gpu_layers} t-{spec.threads}",
+    ]
+    if spec.swa:
+        layers = ",".join(str(layer) for layer in spec.full_layers or ()) or "none"
+        parts.append(f"w{spec.window} full-{layers}")
+    if spec.mtp:
+        parts.append(f"n{spec.n_max} p{spec.p_min:g}")
+    parts.append(f"g{spec.n_predict}{'' if spec.ignore_eos else '-eos'}")
+    return " ".join(parts)
+
+
+def _word(value: bool | str) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value

@@ -1,0 +1,258 @@
+"""A sweep file as typed models: every key known, every value of its type, every axis a tuple.
+
+A scalar under `context`, `swa` or `draft` may be written as a list and is then an axis; here both forms
+become a tuple. `full_layers` is a list already, so its axis is a list of lists.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from llamacpp_tools.sweep.cell import MODES, Mode, uses_mtp, uses_swa
+from llamacpp_tools.workloads import names as workload_names
+
+MAX_TOKENS = 4 << 20
+MAX_CELLS = 10_000
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+# V can be kept in these only where flash attention reads it.
+QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+
+T = TypeVar("T")
+
+
+def _as_axis(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_layer_axis(value: Any) -> Any:
+    if isinstance(value, list) and not (value and all(isinstance(item, list) for item in value)):
+        return (value,)
+    return _as_tuple(value)
+
+
+def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
+    for at, value in enumerate(values):
+        if value in values[:at]:
+            shown = list(value) if isinstance(value, tuple) else value
+            raise ValueError(f"holds {shown} twice")
+    return values
+
+
+def _number_or(*words: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value not in words:
+            raise ValueError(f"must be a whole number or {' or '.join(words)}, not {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _switch(value: Any) -> Any:
+    if not isinstance(value, bool) and value != "auto":
+        raise ValueError(f"must be true, false or auto, not {value!r}")
+    return value
+
+
+def _whole_draft(value: Any) -> Any:
+    if value == "auto":
+        raise ValueError("must be a whole number: this version has no automatic draft length")
+    return value
+
+
+def _kind_tag(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "@text"
+    return "@map" if isinstance(value, dict | BaseModel) else None
+
+
+Axis = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_axis), AfterValidator(_no_repeats)]
+Batch = Annotated[int, Field(ge=1, le=65536)]
+Layers = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=4095)], ...],
+    BeforeValidator(_as_tuple),
+    AfterValidator(_no_repeats),
+]
+LayersAxis = Annotated[
+    tuple[Layers, ...], Field(min_length=1), BeforeValidator(_as_layer_axis), AfterValidator(_no_repeats)
+]
+Items = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_no_repeats)]
+Switch = Annotated[bool | Literal["auto"], BeforeValidator(_switch)]
+GpuLayers = Annotated[Annotated[int, Field(ge=0, le=4096)] | Literal["all"], _number_or("all")]
+Threads = Annotated[Annotated[int, Field(ge=1, le=4096)] | Literal["auto"], _number_or("auto")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SynthModel(_Section):
+    """A random-weight model that llt writes itself: a shape's name and a seed."""
+
+    synth: str = Field(min_length=1, max_length=80)
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+
+
+class FileWorkload(_Section):
+    """The user's own text."""
+
+    file: str = Field(min_length=1)
+
+
+class BuildConfig(_Section):
+    """Which of llt's builds is measured."""
+
+    backend: Literal["cpu", "vulkan", "cuda"] = "cpu"
+    # `llt build --without NAME` makes a variant that is named after what it lacks.
+    variant: Annotated[str, StringConstraints(pattern=r"^(stock|patched(-without-[a-z0-9-]+)?)$")] = "patched"
+
+
+class ContextConfig(_Section):
+    """Parameters of the context, each an axis of every mode.
+
+    An empty `n_batch` is llama-bench's own default: 2048, or `n_ubatch` where that is larger.
+    """
+
+    n_ubatch: Axis[Batch] = (512,)
+    n_batch: Axis[Batch] = ()
+    type_k: Axis[KvType] = ("f16",)
+    type_v: Axis[KvType] = ("f16",)
+    flash_attn: Axis[Switch] = ("auto",)
+    n_gpu_layers: Axis[GpuLayers] = ("all",)
+    threads: Axis[Threads] = ("auto",)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ContextConfig:
+        if self.n_batch and max(self.n_ubatch) > min(self.n_batch):
+            raise ValueError(
+                f"has n_ubatch {max(self.n_ubatch)} above n_batch {min(self.n_batch)}; "
+                "a physical batch is part of a logical one"
+            )
+        quantised = [name for name in self.type_v if name in QUANTISED]
+        if quantised and False in self.flash_attn:
+            raise ValueError(f"has type_v {quantised[0]} with flash_attn false, which llama.cpp cannot do")
+        return self
+
+
+class SwaConfig(_Section):
+    """The sliding-window recipe, both keys axes of the modes with swa."""
+
+    window: Axis[Annotated[int, Field(ge=1, le=MAX_TOKENS)]]
+    full_layers: LayersAxis = ((),)
+
+
+class DraftConfig(_Section):
+    """The draft, both keys axes of the modes with mtp.
+
+    `n_max` is the most tokens drafted in a step, `p_min` the probability below which a draft ends.
+    """
+
+    n_max: Axis[Annotated[Annotated[int, Field(ge=0, le=64)], BeforeValidator(_whole_draft)]] = (3,)
+    p_min: Axis[Annotated[float, Field(ge=0, le=1)]] = (0.0,)
+
+
+class GenerateConfig(_Section):
+    """What is generated in each round."""
+
+    n_predict: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 200
+    ignore_eos: bool = True
+
+
+class ThermalConfig(_Section):
+    """Temperatures in degrees Celsius: stop above `abort_c`, start a round below `resume_c`."""
+
+    abort_c: Annotated[float, Field(gt=0, le=150)]
+    resume_c: Annotated[float, Field(gt=0, le=150)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ThermalConfig:
+        if self.resume_c >= self.abort_c:
+            raise ValueError(f"has resume_c {self.resume_c:g}, which is not below abort_c {self.abort_c:g}")
+        return self
+
+
+ModelChoice = Annotated[
+    Annotated[str, Field(min_length=1), Tag("@text")] | Annotated[SynthModel, Tag("@map")],
+    Discriminator(_kind_tag),
+]
+WorkloadChoice = Annotated[
+    Annotated[str, Tag("@text")] | Annotated[FileWorkload, Tag("@map")], Discriminator(_kind_tag)
+]
+
+
+class SweepConfig(_Section):
+    """A whole sweep file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
+    model: ModelChoice
+    build: BuildConfig = BuildConfig()
+    context: ContextConfig = ContextConfig()
+    swa: SwaConfig | None = None
+    draft: DraftConfig = DraftConfig()
+    modes: Items[Mode]
+    depths: Items[Annotated[int, Field(ge=1, le=MAX_TOKENS)]]
+    workloads: Items[WorkloadChoice]
+    generate: GenerateConfig = GenerateConfig()
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 3
+    thermal: ThermalConfig | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str | SynthModel) -> str | SynthModel:
+        if value == "miniature":
+            raise ValueError(
+                "names the miniature, which does not ship yet; give the path of a GGUF file or {synth: tiny}"
+            )
+        return value
+
+    @field_validator("modes")
+    @classmethod
+    def _in_usual_order(cls, value: tuple[Mode, ...]) -> tuple[Mode, ...]:
+        return tuple(mode for mode in MODES if mode in value)
+
+    @field_validator("workloads")
+    @classmethod
+    def _known_workloads(cls, value: tuple[str | FileWorkload, ...]) -> tuple[str | FileWorkload, ...]:
+        for item in value:
+            if isinstance(item, str) and item not in workload_names():
+                raise ValueError(
+                    f"holds {item!r}, which is no workload; there are {', '.join(workload_names())} "
+                    "and {file: PATH}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _modes_can_run(self) -> SweepConfig:
+        sliding = [mode for mode in self.modes if uses_swa(mode)]
+        if sliding and self.swa is None:
+            raise ValueError(f"the mode {sliding[0]} needs a section `swa:` with a window")
+        if sliding and self.build.variant == "stock":
+            raise ValueError(f"the mode {sliding[0]} needs `variant: patched`; a stock build has no recipe")
+        return self
+
+    @property
+    def swa_modes(self) -> tuple[Mode, ...]:
+        """The modes asked for that slide."""
+        return tuple(mode for mode in self.modes if uses_swa(mode))
+
+    @property
+    def mtp_modes(self) -> tuple[Mode, ...]:
+        """The modes asked for that draft."""
+        return tuple(mode for mode in self.modes if uses_mtp(mode))

@@ -1,0 +1,182 @@
+import functools
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llamacpp_tools.build import manifest
+from llamacpp_tools.cli.main import run
+from llamacpp_tools.results import document
+from llamacpp_tools.sweep import executor
+
+ROOT = Path(__file__).parents[2]
+FAKE_WORKER = ROOT / "tests" / "sweep" / "fake_worker.py"
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+RAW = {
+    "name": "small",
+    "swa": {"window": 128, "full_layers": [7]},
+    "modes": ["dense", "swa", "mtp", "swa+mtp"],
+    "depths": [700],
+    "workloads": ["maintenance_log"],
+    "context": {"n_ubatch": 128},
+    "generate": {"n_predict": 12},
+    "rounds": 2,
+}
+
+
+class StubBuild:
+    """A build that is asked for its manifest only; the fake worker loads no library."""
+
+    def __init__(self):
+        self.path = Path("manifest.json")
+        self.data = {"pin": "b9842", "head": "0123456789", "variant": "patched"}
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path, tiny):
+    """Runs `llt sweep` on a small sweep file with the fake worker; the keys given replace the file's."""
+    command = (sys.executable, str(FAKE_WORKER))
+    monkeypatch.setattr(executor, "LocalExecutor", functools.partial(executor.LocalExecutor, command=command))
+    monkeypatch.setattr(manifest, "find", lambda backend, variant: StubBuild())
+    monkeypatch.chdir(tmp_path)
+
+    def go(*arguments, how="ok", **changes):
+        monkeypatch.setenv("FAKE_WORKER", how)
+        raw = {"model": str(tiny), **RAW, **changes}
+        Path("small.yaml").write_text(yaml.safe_dump(raw))
+        return run(["sweep", "small.yaml", *arguments])
+
+    return go
+
+
+def results():
+    return sorted(Path("results").glob("*.json")) if Path("results").exists() else []
+
+
+def test_a_sweep_prints_its_table_and_where_the_result_lies(bench, capsys):
+    assert bench() == 0
+    out, err = capsys.readouterr()
+    (path,) = results()
+    assert f"result: {path}" in out
+    assert "SWA + MTP" in out and "vs dense" in out
+    assert "[4/4] swa+mtp d700" in err
+    assert document.read(path).status == "complete"
+    assert path.name.startswith("small-")
+
+
+def test_json_is_the_document_and_nothing_else(bench, capsys):
+    assert bench("--json", "--out", "r.json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads(Path("r.json").read_text())
+    assert "[1/4]" in err
+
+
+def test_a_crash_is_a_row_and_the_sweep_ends_well(bench, capsys):
+    assert bench("--out", "r.json", how="swa+mtp=abort") == 0
+    result = document.read(Path("r.json"))
+    assert [cell.status for cell in result.cells] == ["ok", "ok", "ok", "crashed"]
+    assert "GGML_ASSERT(hparams.swa_type == LLAMA_SWA_TYPE_NONE" in capsys.readouterr().out
+
+
+def test_no_cell_measured_is_exit_1(bench, capsys):
+    assert bench("--out", "r.json", how="abort") == 1
+    assert "none of the 4 cells could be measured" in capsys.readouterr().err
+    assert document.read(Path("r.json")).status == "complete"
+
+
+def test_input_that_only_the_worker_can_judge_leaves_no_empty_file(bench, capsys):
+    assert bench(how="bad_input") == 2
+    assert capsys.readouterr().err.endswith("llt: told to say bad_input\n")
+    assert results() == []
+
+
+def test_finished_cells_stay_when_a_later_one_is_refused(bench):
+    assert bench("--out", "r.json", how="mtp=bad_input") == 2
+    result = document.read(Path("r.json"))
+    assert (result.status, len(result.cells)) == ("started", 2)
+
+
+def test_an_interrupt_keeps_what_is_finished(bench, capsys, monkeypatch):
+    from llamacpp_tools.errors import Interrupted
+
+    true_run = executor.LocalExecutor.func.run
+
+    def stop_in_mtp(self, spec, on_event):
+        if spec.mode == "mtp":
+            raise Interrupted("stopped in mtp")
+        return true_run(self, spec, on_event)
+
+    monkeypatch.setattr(executor.LocalExecutor.func, "run", stop_in_mtp)
+    assert bench("--out", "r.json") == 130
+    assert "stopped in mtp; the 2 finished before it are in r.json" in capsys.readouterr().err
+    assert len(document.read(Path("r.json")).cells) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "words"),
+    [
+        ([], {"depth": [5]}, "`depth` is not a known key; did you mean `depths`?"),
+        ([], {"depths": 700}, "`depths` must be a list"),
+        ([], {"model": "none.gguf"}, "none.gguf does not exist"),
+        ([], {"model": "small.yaml"}, "small.yaml"),
+        ([], {"model": {"synth": "huge"}}, "huge"),
+        ([], {"swa": {"window": 128, "full_layers": [4]}}, "layer 4"),
+        ([], {"workloads": [{"file": "none.txt"}]}, "there is no text file none.txt"),
+        (["--model", "other.gguf"], {}, "other.gguf does not exist"),
+        (["--out", "small.yaml"], {}, "not overwritten"),
+        (["--out", "small.yaml/r.json"], {}, "cannot be written"),
+    ],
+)
+def test_bad_input_is_exit_2_one_sentence_and_no_file(bench, capsys, arguments, changes, words):
+    assert bench(*arguments, **changes) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("llt: ") and err.count("\n") == 1
+    assert words in err
+    assert results() == []
+
+
+def test_a_file_without_yaml_or_with_a_key_twice(bench, capsys):
+    Path("twice.yaml").write_text("name: a\nname: b\n")
+    assert run(["sweep", "twice.yaml"]) == 2
+    assert "the key name stands twice" in capsys.readouterr().err
+    assert run(["sweep", "none.yaml"]) == 2
+
+
+def test_no_build_is_exit_3_with_the_command(tmp_path, monkeypatch, capsys, tiny):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLT_HOME", str(tmp_path / "home"))
+    Path("small.yaml").write_text(yaml.safe_dump({"model": str(tiny), **RAW}))
+    assert run(["sweep", "small.yaml"]) == 3
+    assert "llt build --cpu" in capsys.readouterr().err
+    assert results() == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_file_has_a_plan(path, capsys, monkeypatch):
+    monkeypatch.delenv("LLT_MODEL", raising=False)
+    assert run(["sweep", str(path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "swa+mtp" in out and "tokens to prefill" in out
+    assert run(["sweep", str(path), "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {cell["mode"] for cell in document["cells"]} == {"dense", "swa", "mtp", "swa+mtp"}
+    assert document["prefill_tokens"] == sum(cell["n_depth"] * cell["rounds"] for cell in document["cells"])
+
+
+def test_the_seeds_parameters_are_in_their_files(capsys):
+    assert run(["sweep", str(ROOT / "configs" / "2x2_123k.yaml"), "--dry-run", "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    both = cells[3]
+    assert (both["n_depth"], both["window"], both["full_layers"]) == (123228, 16384, [27, 31, 35, 39])
+    assert (both["type_k"], both["type_v"], both["n_ubatch"], both["n_predict"]) == ("q4_1", "q4_1", 512, 200)
+    assert both["ignore_eos"] is True
+
+
+def test_a_model_that_is_not_named_is_said(capsys, monkeypatch):
+    monkeypatch.delenv("LLT_MODEL", raising=False)
+    assert run(["sweep", str(ROOT / "configs" / "2x2_123k.yaml")]) == 2
+    assert "LLT_MODEL is not set" in capsys.readouterr().err
