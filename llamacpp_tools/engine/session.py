@@ -81,7 +81,18 @@ class Session:
         prefill_tick: Tick | None = None,
         decode_tick: Callable[[int], None] | None = None,
     ) -> Generation:
-        """Prefill and generate from scratch (see `generate`)."""
+        """Prefill and generate from scratch (see `generate`).
+
+        Raises:
+            BadInput: the context is too small for the prompt and what is to be generated.
+            LltError: a decode failed.
+        """
+        needed = len(prompt) + n_predict
+        if needed > self.target.n_ctx:
+            raise BadInput(
+                f"{len(prompt)} tokens of prompt and {n_predict} to generate do not fit into a context of"
+                f" {self.target.n_ctx}"
+            )
         return generate(
             self.model,
             self._decoder,

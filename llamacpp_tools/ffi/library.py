@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import io
 import logging
+import re
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ log = logging.getLogger("llamacpp_tools.libllama")
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _CONTINUED = 5
+# `function: error loading model: error loading model hyperparameters: ` says where, not why.
+_PREFIX = re.compile(r"^(?:[a-z_]\w*: )?(?:error loading model(?: \w+)?: )*")
 _KEPT_LINES = 200
 
 
@@ -40,10 +43,12 @@ class Library:
         log_lines: the library's last lines at level warning and above.
     """
 
-    def __init__(self, build: Build, ffi: Any, lib: Any) -> None:
+    def __init__(self, build: Build, ffi: Any, lib: Any, held: list[Any]) -> None:
         self.build = build
         self.ffi = ffi
         self.lib = lib
+        # cffi unloads a library when its object goes.
+        self._held = held
         self.log_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.all_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._partial = ""
@@ -73,12 +78,13 @@ class Library:
         log.log(self._level, "%s", line)
 
     def error(self, what: str) -> LibraryError:
-        """An exception for a call that failed: `what`, and the library's own last words if it had any."""
-        said = [line.split(": ", 1)[-1] if ": " in line else line for line in self.log_lines]
+        """An exception for a call that failed: `what`, and the library's own reason if it gave one.
+
+        libllama says its reason first and then, in each caller, that something failed.
+        """
+        said = [_PREFIX.sub("", line) for line in self.log_lines]
         self.log_lines.clear()
-        reason = next((line for line in said if "error" in line.lower() or "dynsparse" in line), None)
-        reason = reason or (said[-1] if said else "")
-        return LibraryError(f"{what}: {reason}" if reason else what)
+        return LibraryError(f"{what}: {said[0]}" if said else what)
 
 
 @functools.lru_cache(maxsize=1)
@@ -96,8 +102,7 @@ def _loaded(manifest: Path) -> Library:
                 f"{path} is not what its manifest says (sha256 {found[:12]}): run `llt build` again"
             )
     ffi = _abi(build).ffi
-    lib = _open(ffi, build)
-    return Library(build, ffi, lib)
+    return Library(build, ffi, *_open(ffi, build))
 
 
 def open_library(build: Build) -> Library:
@@ -119,14 +124,15 @@ def open_library(build: Build) -> Library:
 _loaded_path: list[Path] = []
 
 
-def _open(ffi: Any, build: Build) -> Any:
+def _open(ffi: Any, build: Build) -> tuple[Any, list[Any]]:
     folder = build.library.parent
     # By absolute path and in order of dependence: a name that is loaded is not searched for again, so
     # LD_LIBRARY_PATH and the system's own libllama have no say.
+    held = []
     for pattern in ("libggml-base.so*", "libggml-*.so*", "libggml.so*", "libllama.so*"):
         for path in sorted(folder.glob(pattern)):
             if not path.is_symlink():
-                ffi.dlopen(str(path), ffi.RTLD_NOW | ffi.RTLD_GLOBAL)
+                held.append(ffi.dlopen(str(path), ffi.RTLD_NOW | ffi.RTLD_GLOBAL))
     lib = ffi.dlopen(str(build.shim), ffi.RTLD_NOW)
     for mapped in _mapped_libraries():
         path = Path(mapped)
@@ -134,7 +140,7 @@ def _open(ffi: Any, build: Build) -> Any:
             raise CheckFailed(
                 f"{mapped} is loaded beside {build.library}: a process can hold one libllama only"
             )
-    return lib
+    return lib, held
 
 
 def _mapped_libraries() -> set[str]:

@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 TEXT = " ".join(
-    f"Station {n % 7}: pump {n} checked, pressure {900 + n * 7 % 90} kPa, no fault." for n in range(60)
+    f"Station {n % 7}: pump {n} checked, pressure {900 + n * 7 % 90} kPa, no fault." for n in range(24)
 )
 
 
