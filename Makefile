@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches clean
+.PHONY: quickstart test lint check-patches test-onto clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -22,6 +22,10 @@ lint: $(VENV)/.installed-test
 # Does the series apply cleanly at the pin?
 check-patches: $(VENV)/.installed
 	$(BIN)/llt rebase --check
+
+# The same modes, recipes and programs on another upstream version: make test-onto ONTO=v0.5.0
+test-onto: $(VENV)/.installed-test
+	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_programs.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,10 +44,14 @@ def llt() -> Llt:
 
 
 def made(llt: Llt, variant: str, *options: str, backend: str = "cpu") -> Build:
-    """Build through the command line (or find it built) and return what the manifest says."""
-    done = llt("build", f"--{backend}", *options)
+    """Build through the command line (or find it built) and return what the manifest says.
+
+    `LLT_TEST_ONTO=v0.5.0` runs what needs a build on another upstream version (`make test-onto`).
+    """
+    onto = os.environ.get("LLT_TEST_ONTO")
+    done = llt("build", f"--{backend}", *options, *(["--onto", onto] if onto else []))
     assert done.returncode == 0, done.stderr
-    return manifest.find(backend, variant)
+    return manifest.find(backend, f"{variant}-onto-{onto}" if onto else variant)
 
 
 @pytest.fixture(scope="session")

@@ -148,8 +148,11 @@ def find(backend: str = "cpu", variant: str = "patched") -> Build:
 
 def build_command(backend: str, variant: str) -> str:
     """The command line that makes such a build."""
+    variant, _, onto = variant.partition("-onto-")
     base, _, left_out = variant.partition("-without-")
     options = [f"--{backend}", *([] if base == "patched" else ["--variant", base])]
     for name in left_out.split("-without-") if left_out else []:
         options += ["--without", name]
+    if onto:
+        options += ["--onto", onto]
     return " ".join(["llt", "build", *options])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-BACKENDS = ("cpu", "vulkan", "cuda")
 VARIANTS = ("patched", "stock")
 LIBRARY_TARGETS = ("llt_shim", "llt_prove")
 TOOL_TARGETS = ("llama-bench", "llama-server", "llama-completion", "llama-quantize")
@@ -73,7 +72,7 @@ class BuildOptions:
 
     Attributes:
         backend: `cpu`, `vulkan` or `cuda` (the CPU backend is always in).
-        variant: `patched`, `stock`, or `patched-without-NAME`.
+        variant: `patched` or `stock`, then `-without-NAME` and `-onto-REF` where that was asked.
         tools: also build upstream's own programs.
     """
 

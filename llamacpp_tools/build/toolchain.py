@@ -17,7 +17,7 @@ from llamacpp_tools.build.vulkan import VulkanPaths, device_requirement, vulkan_
 from llamacpp_tools.errors import BadInput, MissingTool
 
 # cmake_minimum_required of upstream at the pin: top level, ggml-vulkan, ggml-cuda.
-CMAKE_MINIMUM = {"cpu": (3, 14), "rpc": (3, 14), "cuda": (3, 18), "vulkan": (3, 19)}
+CMAKE_MINIMUM = {"cpu": (3, 14), "cuda": (3, 18), "vulkan": (3, 19)}
 BACKENDS = tuple(sorted(CMAKE_MINIMUM))
 
 # std::filesystem without a library of its own keeps out gcc 8, which upstream does not link with either.

@@ -46,6 +46,8 @@ def build(
     if variant == "stock":
         series = Series(series.folder, ())
     name = variant + "".join(f"-without-{left_out}" for left_out in series.without)
+    # A build onto another version never takes the place of the pin's.
+    name += f"-onto-{onto}" if onto and onto != upstream.pin else ""
     with step_progress(f"building {name} for {backend}") as progress:
         progress(0, 0, "getting upstream and applying the series")
         stack = rebase(upstream, series, onto, source)

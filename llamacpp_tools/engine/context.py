@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal
 
 from llamacpp_tools.engine.model import Model
 from llamacpp_tools.errors import BadInput, LltError
+from llamacpp_tools.ffi.closing import Closing
 
 FlashAttention = Literal["auto", "on", "off"]
 _FLASH = {"auto": -1, "off": 0, "on": 1}
@@ -51,7 +51,7 @@ class ContextOptions:
     mtp: bool = False
 
 
-class Context:
+class Context(Closing):
     """A context on a model. Close it, or use it as a context manager; it keeps the model alive.
 
     Raises:
@@ -102,14 +102,6 @@ class Context:
         if self._handle is not None:
             self.model.library.lib.llama_free(self._handle)
             self._handle = None
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def n_ctx(self) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from llamacpp_tools.engine.context import Context
+from llamacpp_tools.ffi.closing import Closing
 
 Tick = Callable[[int, int], None]
 
@@ -48,7 +48,7 @@ class Decoder(Protocol):
         """Free what the C side holds."""
 
 
-class _Base:
+class _Base(Closing):
     def __init__(self, target: Context, ignore_eos: bool) -> None:
         self._target = target
         self._ffi = target.model.library.ffi
@@ -66,14 +66,6 @@ class _Base:
         if self._held is None:
             raise ValueError("the decoder is closed")
         return self._held
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free what the C side holds; a second call does nothing."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from llamacpp_tools.engine.recipe import Recipe, override_array
 from llamacpp_tools.errors import BadInput
+from llamacpp_tools.ffi.closing import Closing
 from llamacpp_tools.ffi.library import Library
 from llamacpp_tools.models.header import check_gguf
 
 ALL_LAYERS = -1
 
 
-class Model:
+class Model(Closing):
     """A model in memory. Close it, or use it as a context manager; its contexts must be closed first.
 
     Args:
@@ -71,14 +71,6 @@ class Model:
         if self._handle is not None:
             self.library.lib.llama_model_free(self._handle)
             self._handle = None
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def n_vocab(self) -> int:

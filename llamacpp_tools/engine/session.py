@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 from llamacpp_tools.engine.context import Context, ContextOptions
 from llamacpp_tools.engine.decode import Decoder, MtpDecoder, PlainDecoder, Tick
@@ -14,6 +13,7 @@ from llamacpp_tools.engine.generate import Generation, generate
 from llamacpp_tools.engine.model import ALL_LAYERS, Model
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.errors import BadInput
+from llamacpp_tools.ffi.closing import Closing
 from llamacpp_tools.ffi.library import Library
 
 
@@ -38,7 +38,7 @@ class SessionOptions:
     ignore_eos: bool = True
 
 
-class Session:
+class Session(Closing):
     """An open mode. Close it, or use it as a context manager.
 
     Raises:
@@ -107,11 +107,3 @@ class Session:
     def close(self) -> None:
         """Close decoder, contexts and model; a second call does nothing."""
         self._stack.close()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

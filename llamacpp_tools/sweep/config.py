@@ -120,8 +120,10 @@ class BuildConfig(_Section):
     """Which of llt's builds is measured."""
 
     backend: Literal["cpu", "vulkan", "cuda"] = "cpu"
-    # `llt build --without NAME` makes a variant that is named after what it lacks.
-    variant: Annotated[str, StringConstraints(pattern=r"^(stock|patched(-without-[a-z0-9-]+)?)$")] = "patched"
+    # `llt build --without NAME` and `--onto REF` make variants that are named after that.
+    variant: Annotated[
+        str, StringConstraints(pattern=r"^(stock|patched(-without-[a-z0-9-]+?)?)(-onto-[\w.-]+)?$")
+    ] = "patched"
 
 
 class ContextConfig(_Section):
@@ -243,7 +245,7 @@ class SweepConfig(_Section):
         sliding = [mode for mode in self.modes if uses_swa(mode)]
         if sliding and self.swa is None:
             raise ValueError(f"the mode {sliding[0]} needs a section `swa:` with a window")
-        if sliding and self.build.variant == "stock":
+        if sliding and self.build.variant.startswith("stock"):
             raise ValueError(f"the mode {sliding[0]} needs `variant: patched`; a stock build has no recipe")
         return self
 

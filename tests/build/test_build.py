@@ -86,6 +86,8 @@ def test_no_build_says_how_to_make_one(home: Path) -> None:
         manifest.find("vulkan", "stock")
     with pytest.raises(MissingTool, match="run `llt build --cpu --without mtp-iswa`"):
         manifest.find("cpu", "patched-without-mtp-iswa")
+    with pytest.raises(MissingTool, match="run `llt build --cpu --variant stock --onto v0.5.0`"):
+        manifest.find("cpu", "stock-onto-v0.5.0")
 
 
 def test_a_builds_folder_depends_on_tree_options_and_compiler() -> None:

@@ -75,7 +75,7 @@ def test_a_machine_that_has_everything_gets_a_toolchain_for_every_backend():
         ("cpu", {"gcc"}, (), "C compiler", "sudo apt-get install -y g++"),
         ("cpu", {"cmake"}, (), "cmake", "python -m pip install 'cmake>=3.28'"),
         ("cpu", {"ninja"}, (), "ninja", "python -m pip install ninja"),
-        ("rpc", {"git"}, (), "git", "sudo apt-get install -y git"),
+        ("cpu", {"git"}, (), "git", "sudo apt-get install -y git"),
         ("vulkan", {"glslc"}, (), "glslc", "sudo apt-get install -y glslc"),
         ("vulkan", set(), ("--target-env=vulkan1.2",), "glslc", "sudo apt-get install -y glslc"),
         ("vulkan", set(), ("spirv.hpp",), "SPIRV-Headers", "sudo apt-get install -y spirv-headers"),

@@ -99,6 +99,29 @@ def test_a_bad_sweep_file_is_refused(llt: Llt, patched: Build, tiny: Path, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]
 
 
+SWA = {
+    "a layer out of range": "{window: 64, full_layers: [99]}",
+    "a recurrent layer": "{window: 64, full_layers: [2]}",
+    "the MTP block": "{window: 64, full_layers: [8]}",
+    "a window under 1": "{window: 0}",
+    "a list without a window": "{full_layers: [7]}",
+    "nothing left to window": "{window: 64, full_layers: [3, 7]}",
+}
+
+
+@pytest.mark.parametrize("what", SWA)
+def test_a_bad_recipe_ends_a_sweep_before_it_begins(
+    llt: Llt, patched: Build, tiny: Path, tmp_path: Path, what: str
+) -> None:
+    text = f"name: x\nmodel: {tiny}\nswa: {SWA[what]}\nmodes: [swa]\ndepths: [64]\nworkloads: [code]\n"
+    (tmp_path / "sweep.yaml").write_text(text)
+    done = llt("sweep", "sweep.yaml", "--out", "out.json", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, "one sentence"
+    assert "window" in done.stderr or "layer" in done.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
 FILES = {
     "missing": (None, "no such file|does not exist|not there|missing"),
     "truncated": ("cut", "truncated|bytes|ends"),

@@ -8,6 +8,7 @@
 #include "llt_shim.h"
 
 #include "llama-ext.h"
+#include "llt_batch.h"
 
 #include <algorithm>
 #include <chrono>
@@ -24,13 +25,6 @@ llama_batch batch_with_both(int32_t n_tokens, int32_t n_embd) {
     llama_batch batch = llama_batch_init(n_tokens, n_embd, 1);
     batch.token = (llama_token *) std::malloc(sizeof(llama_token) * n_tokens);
     return batch;
-}
-
-void use_sequence_0(llama_batch & batch, int32_t n_tokens) {
-    for (int32_t i = 0; i < n_tokens; ++i) {
-        batch.n_seq_id[i]  = 1;
-        batch.seq_id[i][0] = 0;
-    }
 }
 
 int64_t now_ns() {
@@ -120,10 +114,10 @@ llt_mtp * llt_mtp_new(llama_context * target, llama_context * draft, int32_t n_b
     mtp->prompt  = llama_batch_init(n_batch, 0, 1);
     mtp->pending = batch_with_both(n_pending, mtp->n_embd);
     mtp->one     = batch_with_both(1, mtp->n_embd);
-    use_sequence_0(mtp->verify, n_max + 1);
-    use_sequence_0(mtp->prompt, n_batch);
-    use_sequence_0(mtp->pending, n_pending);
-    use_sequence_0(mtp->one, 1);
+    llt_batch_use_sequence_0(mtp->verify, n_max + 1);
+    llt_batch_use_sequence_0(mtp->prompt, n_batch);
+    llt_batch_use_sequence_0(mtp->pending, n_pending);
+    llt_batch_use_sequence_0(mtp->one, 1);
     std::fill(mtp->verify.logits, mtp->verify.logits + n_max + 1, 1);
     mtp->pending.n_tokens = 0;
     mtp->one.n_tokens     = 1;
@@ -147,18 +141,12 @@ void llt_mtp_free(llt_mtp * mtp) {
 }
 
 int32_t llt_mtp_prefill(llt_mtp * mtp, const llama_token * tokens, int32_t n, llama_pos pos0) {
-    llama_batch & batch = mtp->prompt;
-    batch.n_tokens = n;
-    for (int32_t i = 0; i < n; ++i) {
-        batch.token[i]  = tokens[i];
-        batch.pos[i]    = pos0 + i;
-        batch.logits[i] = i == n - 1;
-    }
     int32_t status = mtp->flush();
     if (status != 0) {
         return status;
     }
-    status = llama_decode(mtp->target, batch);
+    llt_batch_fill_prompt(mtp->prompt, tokens, n, pos0);
+    status = llama_decode(mtp->target, mtp->prompt);
     if (status != 0) {
         return status;
     }

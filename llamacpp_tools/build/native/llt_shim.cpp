@@ -1,6 +1,7 @@
 #include "llt_shim.h"
 
 #include "llama-ext.h"
+#include "llt_batch.h"
 
 #include <algorithm>
 #include <vector>
@@ -46,15 +47,10 @@ llt_plain * llt_plain_new(llama_context * ctx, int32_t n_batch, const llama_toke
         ctx, llama_vocab_n_tokens(vocab), llama_batch_init(n_batch, 0, 1), llama_batch_init(1, 0, 1),
         std::vector<llama_token>(banned, banned + n_banned),
     };
-    // Sequence 0 throughout: filled once, never touched between two decodes.
-    for (int32_t i = 0; i < n_batch; ++i) {
-        plain->prompt.n_seq_id[i]  = 1;
-        plain->prompt.seq_id[i][0] = 0;
-    }
-    plain->one.n_tokens     = 1;
-    plain->one.n_seq_id[0]  = 1;
-    plain->one.seq_id[0][0] = 0;
-    plain->one.logits[0]    = 1;
+    llt_batch_use_sequence_0(plain->prompt, n_batch);
+    llt_batch_use_sequence_0(plain->one, 1);
+    plain->one.n_tokens  = 1;
+    plain->one.logits[0] = 1;
     return plain;
 }
 
@@ -68,14 +64,8 @@ void llt_plain_free(llt_plain * plain) {
 }
 
 int32_t llt_plain_prefill(llt_plain * plain, const llama_token * tokens, int32_t n, llama_pos pos0) {
-    llama_batch & batch = plain->prompt;
-    batch.n_tokens = n;
-    for (int32_t i = 0; i < n; ++i) {
-        batch.token[i]  = tokens[i];
-        batch.pos[i]    = pos0 + i;
-        batch.logits[i] = i == n - 1;
-    }
-    return llama_decode(plain->ctx, batch);
+    llt_batch_fill_prompt(plain->prompt, tokens, n, pos0);
+    return llama_decode(plain->ctx, plain->prompt);
 }
 
 llama_token llt_plain_next(llt_plain * plain) {
