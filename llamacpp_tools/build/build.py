@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 _ALL_LAYERS = 999
+_PROGRAM = re.compile(r"-DCMAKE_(MAKE_PROGRAM|C(XX)?_COMPILER)=")
 
 Prover = Callable[[Path, Path, Path, int], Proof]
 
@@ -83,7 +85,9 @@ def build(
         if mitigation.cpu_flag and not _cpu_has(mitigation.cpu_flag):
             continue
         cmake = options.cmake(mitigation)
-        key = build_key(stack.applied.tree, [*cmake, *toolchain.cmake_args], toolchain.cxx_version)
+        # Not by the paths of ninja and the compilers: two virtual environments share one build.
+        named = [arg for arg in toolchain.cmake_args if not _PROGRAM.match(arg)]
+        key = build_key(stack.applied.tree, [*cmake, *named], toolchain.cxx_version)
         folder = home.builds_dir() / f"{options.variant}-{options.backend}-{key}"
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -26,7 +26,10 @@ def sweep(
         Path | None, typer.Option("--model", help="A GGUF file, in place of the one the sweep file names.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The result file [default: results/NAME-TIME.json].")
+        Path | None,
+        typer.Option(
+            "--out", help="The result file, which must not be there yet [default: results/NAME-TIME.json]."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json_output: Annotated[
@@ -37,10 +40,13 @@ def sweep(
     from llamacpp_tools.sweep.configfile import load_config
     from llamacpp_tools.sweep.plan import plan
 
-    settings = load_config(config, model, expand_model=not dry_run)
+    settings = load_config(config, model, need_model=not dry_run)
     planned = plan(settings)
     if dry_run:
+        unchecked = _check_without_running(planned)
         _print_plan(planned, json_output)
+        if unchecked and not json_output:
+            typer.echo(unchecked)
         return
     result, path = _measure(planned, out)
     _print_result(result, path, json_output)
@@ -78,6 +84,23 @@ def _measure(planned: Plan, out: Path | None) -> tuple[Document, Path]:
         kept = f"the {count} finished before it are in {path}" if count else "no cell was finished"
         raise Interrupted(f"{error}; {kept}") from None
     return record.finish(outcomes), path
+
+
+def _check_without_running(planned: Plan) -> str:
+    """All that can be said of a plan without a build; returns what could not be checked, in words."""
+    from llamacpp_tools.models.header import check_gguf
+    from llamacpp_tools.models.shapes import shape_named
+    from llamacpp_tools.sweep.fit import check_files, check_fit
+
+    check_files(planned)
+    model = planned.config.model
+    if not isinstance(model, str):
+        shape_named(model.synth)
+        return ""
+    if "${" in model:
+        return f"not checked against a model: {model} is not set"
+    check_fit(planned, check_gguf(Path(model)))
+    return ""
 
 
 def _ready(planned: Plan) -> tuple[Build, Path]:

@@ -22,7 +22,6 @@ class Model(Closing):
         path: a GGUF file; checked before libllama sees it.
         recipe: the SWA recipe, None for dense.
         n_gpu_layers: layers to put on the GPU; `ALL_LAYERS` for all.
-        use_mmap: map the file rather than read it.
 
     Raises:
         BadInput: the file is missing, truncated or no GGUF, or the recipe does not fit the model.
@@ -34,7 +33,6 @@ class Model(Closing):
         path: Path,
         recipe: Recipe | None = None,
         n_gpu_layers: int = ALL_LAYERS,
-        use_mmap: bool = True,
     ) -> None:
         self.library = library
         self.path = path
@@ -43,7 +41,9 @@ class Model(Closing):
         ffi, lib = library.ffi, library.lib
         params = lib.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
-        params.use_mmap = use_mmap
+        # Later versions can leave the MTP block out; at the pin it is always loaded.
+        if hasattr(params, "load_mtp"):
+            params.load_mtp = True
         try:
             overrides = override_array(ffi, lib, recipe.overrides() if recipe else {})
         except ValueError as error:

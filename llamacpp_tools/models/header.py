@@ -200,7 +200,7 @@ class _Parser:
         """Check magic and version; returns the counts of tensors and keys."""
         magic = self.data[:4]
         if magic != MAGIC:
-            raise BadInput(f"{self.path} is not a GGUF file: it begins with {magic!r}, not {MAGIC!r}")
+            raise BadInput(f"{self.path} is not a GGUF file: it does not begin with the letters GGUF")
         self.at = 4
         version = self._int("<I")
         if version & 0xFFFF == 0 and version:

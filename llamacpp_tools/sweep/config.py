@@ -166,7 +166,7 @@ class DraftConfig(_Section):
     `n_max` is the most tokens drafted in a step, `p_min` the probability below which a draft ends.
     """
 
-    n_max: Axis[Annotated[Annotated[int, Field(ge=0, le=64)], BeforeValidator(_whole_draft)]] = (3,)
+    n_max: Axis[Annotated[Annotated[int, Field(ge=1, le=64)], BeforeValidator(_whole_draft)]] = (3,)
     p_min: Axis[Annotated[float, Field(ge=0, le=1)]] = (0.0,)
 
 

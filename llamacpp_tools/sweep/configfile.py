@@ -18,7 +18,7 @@ def load_config(
     path: Path,
     model: Path | None = None,
     env: Mapping[str, str] | None = None,
-    expand_model: bool = True,
+    need_model: bool = True,
 ) -> SweepConfig:
     """The sweep file at `path`, its relative paths resolved by `beside`.
 
@@ -26,7 +26,7 @@ def load_config(
         path: the YAML file.
         model: takes the place of the file's `model`, which then need not be there or resolvable.
         env: variables for `${VAR}`; the process's own by default.
-        expand_model: False leaves `${VAR}` in `model` as it stands, for a plan that loads no model.
+        need_model: False leaves `${VAR}` in `model` as it stands where the variable is not set.
 
     Raises:
         BadInput: the file cannot be read, or something in it is wrong.
@@ -36,8 +36,13 @@ def load_config(
         raw["model"] = str(model)
     ready: dict[str, Any] = {}
     for key, value in raw.items():
-        keep = key == "model" and (model is not None or not expand_model)
-        ready[key] = value if keep else expand(value, f"{path}: {key}", env)
+        try:
+            named = key == "model" and model is not None
+            ready[key] = value if named else expand(value, f"{path}: {key}", env)
+        except BadInput:
+            if key != "model" or need_model:
+                raise
+            ready[key] = value
     config = parse_config(ready, str(path))
     return _with_paths(config, path, own_model=model is None)
 

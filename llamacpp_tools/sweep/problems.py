@@ -62,10 +62,7 @@ def sentence(error: ValidationError, raw: Mapping[str, Any]) -> str:
     """
     # An unknown key explains a missing one (a typing error), so it goes first.
     details = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    first = details[0]
-    text = _describe(first, raw)
-    more = len(details) - 1
-    return f"{text} (and {more} more)" if more else text
+    return _describe(details[0], raw)
 
 
 def nearest_key(key: str, section: str) -> str | None:

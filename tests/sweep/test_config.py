@@ -160,7 +160,7 @@ def test_variables(tmp_path):
     with pytest.raises(BadInput, match="LLT_TEST_MODEL is not set"):
         load_config(path, env={})
     assert load_config(path, env={"LLT_TEST_MODEL": "/m/b.gguf"}).model == "/m/b.gguf"
-    assert load_config(path, env={}, expand_model=False).model == "${LLT_TEST_MODEL}"
+    assert load_config(path, env={}, need_model=False).model == "${LLT_TEST_MODEL}"
 
 
 def test_a_named_model_takes_the_files_place(tmp_path):

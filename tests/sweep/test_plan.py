@@ -86,6 +86,6 @@ def test_tokens_are_counted_over_rounds(config):
 
 
 def test_too_many_cells_are_refused(raw):
-    raw["draft"] = {"n_max": list(range(65)), "p_min": [at / 200 for at in range(200)]}
+    raw["draft"] = {"n_max": list(range(1, 65)), "p_min": [at / 200 for at in range(200)]}
     with pytest.raises(BadInput, match="more than 10000 cells"):
         plan(parse_config(raw, "x"))
