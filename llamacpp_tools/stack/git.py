@@ -11,7 +11,9 @@ or `GIT_INDEX_FILE` would leak in; it serves where a user's repository is only r
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,9 @@ _CONFIG = (
     ("maintenance.auto", "false"),
     ("advice.detachedHead", "false"),
     ("protocol.ext.allow", "never"),
+    ("rerere.enabled", "false"),
+    ("http.lowSpeedLimit", "1000"),
+    ("http.lowSpeedTime", "20"),
     ("safe.directory", "*"),
 )
 
@@ -80,10 +85,17 @@ class GitFailed(CheckFailed):
 
 
 class Git:
-    """Runs git in one folder (a work tree or a bare repository)."""
+    """Runs git in one folder (a work tree or a bare repository).
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where git runs.
+        held: the open file of a lock (`stack.lock`) that each git call inherits, so that the lock outlives a
+            killed llt until its last git has ended; None for calls that write nothing but objects.
+    """
+
+    def __init__(self, folder: Path, held: int | None = None) -> None:
         self.folder = folder
+        self.held = held
 
     def run(
         self,
@@ -107,7 +119,7 @@ class Git:
             MissingTool: there is no git on this machine.
         """
         result = _execute(
-            self.folder, list(arguments), hermetic_env(self.folder) | (env or {}), stdin, timeout_s
+            self.folder, list(arguments), hermetic_env(self.folder) | (env or {}), stdin, timeout_s, self.held
         )
         if check and not result.ok:
             raise GitFailed(list(arguments), result)
@@ -160,22 +172,42 @@ def hermetic_env(folder: Path) -> dict[str, str]:
 
 
 def _execute(
-    folder: Path, arguments: list[str], env: dict[str, str], stdin: bytes | None, timeout_s: float | None
+    folder: Path,
+    arguments: list[str],
+    env: dict[str, str],
+    stdin: bytes | None,
+    timeout_s: float | None,
+    held: int | None,
 ) -> GitResult:
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             ["git", *arguments],
             cwd=folder,
             env=env,
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return GitResult(-1, b"", f"no answer within {timeout_s:g} s")
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=() if held is None else (held,),
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(stdin, timeout_s)
+            except subprocess.TimeoutExpired:
+                _end_group(process, signal.SIGKILL)
+                return GitResult(-1, b"", f"no answer within {timeout_s:g} s")
+            except BaseException:
+                # git removes its lock files when it is asked to end.
+                _end_group(process, signal.SIGTERM)
+                raise
     except FileNotFoundError as error:
         if not folder.is_dir():
             raise CheckFailed(f"the folder {folder} is gone: run `llt rebase` to make it again") from error
         raise MissingTool("git is not on this machine: install it (`apt install git`)") from error
-    return GitResult(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+    return GitResult(process.returncode, stdout, stderr.decode("utf-8", "replace"))
+
+
+def _end_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # The helper that talks to a remote is a child of git's; it holds our pipes, so it has to end as well.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.communicate()

@@ -2,13 +2,16 @@
 
 The order in `series.yaml` is the order of application. The digest covers names, order and the bytes of the
 files, so a build or a result can say exactly which patches it carries.
+
+`load_series` refuses at the first problem; `stack.audit` reads the same file and says all of them.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,12 +39,34 @@ class Entry(pydantic.BaseModel):
     check: str
 
 
-class _SeriesFile(pydantic.BaseModel):
+class Dropped(pydantic.BaseModel):
+    """A patch that is gone: why, and upstream's version at that time."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    name: Slug
+    file: FileName
+    reason: str
+    upstream: str
+
+
+class SeriesFile(pydantic.BaseModel):
+    """The whole of `series.yaml`.
+
+    Attributes:
+        upstream: the version that the files are written for.
+        head: the commit that the whole series gives there (`audit.series_head`); None in a new series.
+        reaches: the last upstream version where the whole series still applies, as drift found it.
+    """
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     schema_: Literal[1] = pydantic.Field(alias="schema")
     upstream: str
+    head: Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None = None
+    reaches: str | None = None
     patches: tuple[Entry, ...] = pydantic.Field(min_length=1)
+    dropped: tuple[Dropped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,11 +84,18 @@ class Patch:
 
 @dataclass(frozen=True)
 class Series:
-    """Patches in order of application. `without` names those that were left out on purpose."""
+    """Patches in order of application. `without` names those that were left out on purpose.
+
+    `upstream`, `head`, `reaches` and `dropped` are what `series.yaml` says of the series as a whole.
+    """
 
     folder: Path
     patches: tuple[Patch, ...]
     without: tuple[str, ...] = ()
+    upstream: str = ""
+    head: str | None = None
+    reaches: str | None = None
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -85,7 +117,7 @@ class Series:
             if name not in known:
                 raise BadInput(f"no patch {name!r} in {self.folder}; the series has {', '.join(known)}")
         kept = tuple(patch for patch in self.patches if patch.name not in names)
-        return Series(self.folder, kept, tuple(name for name in known if name in names))
+        return replace(self, patches=kept, without=tuple(name for name in known if name in names))
 
 
 def load_series(folder: Path) -> Series:
@@ -95,25 +127,43 @@ def load_series(folder: Path) -> Series:
         BadInput: a file is missing or malformed, a patch touches what its entry does not declare, or a
             `.patch` file lies in the folder that `series.yaml` does not name.
     """
-    listed = load_strict(folder / "series.yaml", _SeriesFile)
-    _refuse_repeats(folder, listed)
+    listed = load_strict(folder / "series.yaml", SeriesFile)
+    for value in repeats(listed.patches):
+        raise BadInput(f"{folder / 'series.yaml'} names {value} twice")
     patches = []
     for entry in listed.patches:
         file = read_patch(folder / entry.file)
-        for path in file.paths:
-            if not any(fnmatch.fnmatchcase(path, allowed) for allowed in entry.paths):
-                raise BadInput(
-                    f"{folder / entry.file} touches {path}, which series.yaml does not declare for it"
-                )
+        for path in undeclared(entry, file.paths):
+            raise BadInput(f"{folder / entry.file} touches {path}, which series.yaml does not declare for it")
         patches.append(Patch(entry, file))
-    strays = sorted({path.name for path in folder.glob("*.patch")} - {entry.file for entry in listed.patches})
-    if strays:
-        raise BadInput(f"{folder / strays[0]} is not named in series.yaml: add an entry or remove the file")
-    return Series(folder, tuple(patches))
+    for stray in strays(folder, listed.patches):
+        raise BadInput(f"{folder / stray} is not named in series.yaml: add an entry or remove the file")
+    return Series(
+        folder,
+        tuple(patches),
+        upstream=listed.upstream,
+        head=listed.head,
+        reaches=listed.reaches,
+        dropped=listed.dropped,
+    )
 
 
-def _refuse_repeats(folder: Path, listed: _SeriesFile) -> None:
-    for values in ([entry.file for entry in listed.patches], [entry.name for entry in listed.patches]):
-        for value in values:
-            if values.count(value) > 1:
-                raise BadInput(f"{folder / 'series.yaml'} names {value} twice")
+def undeclared(entry: Entry, paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that the entry does not declare."""
+    return [path for path in paths if not any(fnmatch.fnmatchcase(path, allowed) for allowed in entry.paths)]
+
+
+def strays(folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """Names of the `.patch` files in `folder` that no entry names, in order."""
+    return sorted({path.name for path in folder.glob("*.patch")} - {entry.file for entry in entries})
+
+
+def repeats(entries: Sequence[Entry]) -> list[str]:
+    """File names and names that more than one entry has."""
+    values = [entry.file for entry in entries] + [entry.name for entry in entries]
+    return sorted({value for value in values if values.count(value) > 1})
+
+
+def upstream_folder(folder: Path) -> Path:
+    """Where the `upstream.yaml` of a series lies: beside it, or above it for `patches/<version>/`."""
+    return folder if (folder / "upstream.yaml").is_file() else folder.absolute().parent

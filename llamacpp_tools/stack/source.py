@@ -3,10 +3,14 @@
 Order: what the user names (`--source`: a repository, a bundle or a URL), the git remote, the npm bundle.
 Whatever came is checked against the identities in `upstream.yaml` before a ref points at it; only then is
 it used. A fetch never writes to a ref directly.
+
+The pin is fetched before any other version: a three-way merge needs the files that the patches were made from,
+and a remote that has the same pin then sends the history from there on, not just one snapshot.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import subprocess
@@ -15,12 +19,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput, CheckFailed, LltError, MissingTool
 from llamacpp_tools.files import sha256_file, write_atomic
-from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack import lock as locks
+from llamacpp_tools.stack.git import Git, GitFailed
 from llamacpp_tools.stack.upstream import NpmBundle, Upstream, Version
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,12 @@ REMOTE_ANSWER_S = 8.0
 FETCH_S = 900.0
 NPM_S = 300.0
 _INCOMING = "refs/llt/incoming"
+_LEFT_BY_A_KILLED_FETCH = (
+    "shallow.lock",
+    "packed-refs.lock",
+    "refs/llt/incoming.lock",
+    "refs/llt/upstream/*.lock",
+)
 
 
 @dataclass(frozen=True)
@@ -63,23 +72,27 @@ def obtain(upstream: Upstream, reference: str | None = None, source: str | None 
 
     Args:
         upstream: what `upstream.yaml` says.
-        reference: a known tag, or any tag, branch or commit; the pin if None. A reference that is not a known
-            version has no recorded identity: it must come from `source` or the remote, and what came is said.
+        reference: a known tag, or any tag, branch or commit, or the path of a clone (its HEAD) or of a bundle;
+            the pin if None. A reference that is not a known version has no recorded identity: what came is said.
         source: a folder with a repository, a bundle file or a URL that is asked before anything else.
 
     Raises:
         CheckFailed: something came, but it is not the version that was asked for.
         MissingTool: nothing could be reached.
-        BadInput: `source` is not there, or does not know `reference`.
+        BadInput: `source` or a path is not there, or does not know `reference`.
     """
     label = reference or upstream.pin
+    if label != upstream.pin:
+        pin_of(upstream, source)
     version = upstream.version(label)
-    git = repository()
-    with FileLock(home.sources_dir() / "upstream.lock"):
+    folder = repository().folder
+    with locks.hold(home.sources_dir() / "upstream.lock", wait=True) as held:
+        git = Git(folder, held.handle)
         if source is None and version is not None:
             known = _already_here(git, version)
             if known is not None:
                 return known
+        locks.clear_stale(folder, _LEFT_BY_A_KILLED_FETCH)
         commit, origin = _fetch(git, upstream, label, version, source)
         found = Source(label, commit, git.tree_of(commit), origin)
         if version is not None:
@@ -88,6 +101,40 @@ def obtain(upstream: Upstream, reference: str | None = None, source: str | None 
             git.run("update-ref", "-d", _INCOMING)
     log.info("upstream %s: tree %s, from %s", label, found.tree[:12], origin)
     return found
+
+
+def pin_of(upstream: Upstream, source: str | None = None) -> Source | None:
+    """The pin beside another version, or None if it cannot be had: from here, from `source`, then as ever."""
+    local = _already_here(repository(), upstream.pinned)
+    if local is not None:
+        return local
+    refusals = []
+    for place in (source, None) if source is not None else (None,):
+        try:
+            return obtain(upstream, None, place)
+        except LltError as error:
+            refusals.append(str(error))
+    log.warning("the pin %s is not here, so nothing can be merged: %s", upstream.pin, refusals[-1])
+    return None
+
+
+def slug(label: str) -> str:
+    """A folder's name for what was asked for: a path gives its last part and a digest of the whole."""
+    if not is_place(label):
+        return label.replace("/", "_")
+    path = Path(label).expanduser().absolute()
+    return f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def is_place(reference: str) -> bool:
+    """True if the reference is a path: it looks like one, or a repository or a file of that name is there."""
+    path = Path(reference).expanduser()
+    return (
+        reference.startswith(("/", "./", "../", "~"))
+        or path.is_file()
+        or (path / ".git").exists()
+        or ((path / "HEAD").is_file() and (path / "objects").is_dir())
+    )
 
 
 def _ref(version: Version) -> str:
@@ -118,11 +165,13 @@ def _verify(version: Version, found: Source) -> None:
 def _fetch(
     git: Git, upstream: Upstream, label: str, version: Version | None, source: str | None
 ) -> tuple[str, str]:
-    if source is not None:
+    if source is not None and not is_place(label):
         return _from_named(git, source, label, is_known=version is not None), source
+    if version is None and is_place(label):
+        return _from_named(git, label, "HEAD", is_known=False), label
     refusals = []
     try:
-        return _from_remote(git, upstream.remote, label), upstream.remote
+        return _from_remote(git, upstream.remote, label, upstream.pinned), upstream.remote
     except (LltError, OSError) as error:
         refusals.append(f"the git remote: {error}")
     if version is not None and version.npm is not None:
@@ -154,15 +203,38 @@ def _from_named(git: Git, source: str, label: str, *, is_known: bool) -> str:
         if commit is None and is_known:
             commit = there.resolve("HEAD")
         if commit is None:
-            raise BadInput(f"{source} is no repository that knows {label}: fetch the tag there first")
-        _fetch_into(git, str(path.absolute()), commit)
+            mend = "check out a commit there" if label == "HEAD" else "fetch the tag there first"
+            raise BadInput(f"{source} is no repository that knows {label}: {mend}")
+        _from_clone(git, there, commit, source)
         return commit
     if "://" not in source and not source.startswith("git@"):
-        raise BadInput(f"--source {source}: no such folder or bundle file, and not a URL")
+        raise BadInput(f"{source}: no such folder or bundle file, and not a URL")
     return _from_remote(git, source, label)
 
 
-def _from_remote(git: Git, url: str, label: str) -> str:
+def _from_clone(git: Git, there: Git, commit: str, source: str) -> None:
+    """The commit with its history; a shallow clone gives what it has, a blobless one is completed or refused."""
+    try:
+        git.run(
+            "fetch", "--quiet", "--no-tags", "--update-shallow", "--no-write-fetch-head", "--",
+            str(there.folder), f"+{commit}:{_INCOMING}", timeout_s=FETCH_S,
+        )  # fmt: skip
+    except GitFailed as error:
+        promisor = there.run("config", "--get-regexp", r"^remote\..*\.promisor$", check=False).text
+        if not promisor:
+            raise
+        # git serves nothing out of a partial clone that it would have to fetch first: ask the clone's own remote.
+        url = there.text("config", "--get", promisor.split()[0].removesuffix(".promisor") + ".url")
+        try:
+            _fetch_into(git, url, commit, whole=False)
+        except GitFailed:
+            raise CheckFailed(
+                f"{source} is a clone without all its files (--filter) and its remote does not give them:"
+                " complete it there with `git fetch --refetch --no-filter`, or name another source"
+            ) from error
+
+
+def _from_remote(git: Git, url: str, label: str, pinned: Version | None = None) -> str:
     log.info("asking the git remote for %s", label)
     answer = git.run(
         "ls-remote", "--", url, label, f"refs/tags/{label}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S
@@ -173,7 +245,7 @@ def _from_remote(git: Git, url: str, label: str) -> str:
     lines = [line.split("\t") for line in answer.text.splitlines() if "\t" in line]
     if not lines and not _is_full_hash(label):
         raise MissingTool(f"it has no {label}")
-    _fetch_into(git, url, lines[-1][0] if lines else label)
+    _fetch_into(git, url, lines[-1][0] if lines else label, whole=_shares_pin(git, url, label, pinned))
     commit = git.resolve(_INCOMING)
     assert commit is not None
     return commit
@@ -183,9 +255,20 @@ def _is_full_hash(label: str) -> bool:
     return len(label) == 40 and all(digit in "0123456789abcdef" for digit in label)
 
 
-def _fetch_into(git: Git, url: str, commit: str) -> None:
+def _shares_pin(git: Git, url: str, label: str, pinned: Version | None) -> bool:
+    """True if the remote's pin is the very commit that is here, so that it need only send what came after."""
+    here = None if pinned is None or label == pinned.tag else git.resolve(_ref(pinned))
+    if pinned is None or here is None:
+        return False
+    tag = f"refs/tags/{pinned.tag}"
+    answer = git.run("ls-remote", "--", url, tag, f"{tag}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S)
+    return any(line.startswith(here) for line in answer.text.splitlines())
+
+
+def _fetch_into(git: Git, url: str, commit: str, *, whole: bool) -> None:
+    depth = () if whole else ("--depth=1",)
     git.run(
-        "fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head", "--", url, f"+{commit}:{_INCOMING}",
+        "fetch", "--quiet", "--no-tags", *depth, "--no-write-fetch-head", "--", url, f"+{commit}:{_INCOMING}",
         timeout_s=FETCH_S,
     )  # fmt: skip
 
@@ -195,7 +278,8 @@ def _from_bundle(git: Git, bundle: Path, label: str) -> str:
     if not heads.ok or not heads.text:
         raise BadInput(f"{bundle} is not a git bundle")
     refs = {line.split(" ", 1)[1] for line in heads.text.splitlines()}
-    name = next((ref for ref in (f"refs/tags/{label}", f"refs/heads/{label}", "HEAD") if ref in refs), None)
+    asked = (f"refs/tags/{label}", f"refs/heads/{label}", "HEAD")
+    name = next((ref for ref in asked if ref in refs), next(iter(refs)) if len(refs) == 1 else None)
     if name is None:
         raise BadInput(f"{bundle} holds neither {label} nor a HEAD")
     git.run(
