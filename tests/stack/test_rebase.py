@@ -78,7 +78,7 @@ def test_what_is_not_the_pinned_tree_is_refused(
     upstream.git.run("tag", "--force", "v1")
     with pytest.raises(CheckFailed, match=r"upstream.yaml accepts only tree .*: refused"):
         rebase(load_upstream(folder), load_series(folder))
-    assert not (home / "trees").exists()
+    assert not (home / "trees" / "patched-v1").exists()
 
 
 @pytest.mark.parametrize("kind", ["folder", "bundle"])

@@ -1,0 +1,236 @@
+"""The traps that a series meets on a moving upstream, seen from its application.
+
+What a patch file itself may not be (an under-counted hunk, a path with `..`, a binary) is in `test_patchfile`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from llamacpp_tools.errors import BadInput, CheckFailed
+from llamacpp_tools.stack.apply import Applied, Status, apply_series
+from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack.rebase import check
+from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.upstream import load_upstream
+
+from .conftest import BASE, Upstream
+from .test_apply import Edit, Write, statuses, two_patches
+
+A, B = "src/a.txt", "src/b.txt"
+
+
+def applied(upstream: Upstream, folder: Path, base: str) -> Applied:
+    return apply_series(upstream.git, upstream.git.text("rev-parse", base), load_series(folder).patches)
+
+
+def elsewhere(tmp_path: Path, files: dict[str, str]) -> tuple[Git, str]:
+    """A repository that has these files and nothing of upstream's objects besides."""
+    other = Upstream(tmp_path / "elsewhere")
+    return other.git, other.commit(dict(files))
+
+
+def test_a_series_never_shrinks_silently_when_upstream_took_a_patch(
+    upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    upstream.commit({A: edit(BASE[A], 20, "first"), "src/new.txt": "more\n"}, "took it, and more")
+    result = applied(upstream, folder, "HEAD")
+    assert [outcome.status for outcome in result.outcomes] == [Status.UPSTREAM, Status.CLEAN]
+    assert result.outcomes[0].commit is None
+    assert not result.complete
+
+
+def test_taken_with_other_context_is_still_seen_as_taken(
+    upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    taken = edit(edit(BASE[A], 20, "first"), 18, "and its context")
+    assert statuses(upstream, folder, upstream.commit({A: taken})) == [Status.UPSTREAM, Status.CLEAN]
+
+
+def test_a_missing_preimage_is_no_conflict(
+    tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    git, base = elsewhere(tmp_path, BASE | {A: edit(BASE[A], 17, "nearby")})
+    result = apply_series(git, base, load_series(folder).patches)
+    assert [outcome.status for outcome in result.outcomes] == [Status.MISSING, Status.CLEAN]
+    assert f"{A}: hunk @@ -17,7 +17,7 @@ (the file that the patch was made from" in result.outcomes[0].detail
+    # Where upstream has both versions the same series merges.
+    assert (
+        statuses(upstream, folder, upstream.commit({A: edit(BASE[A], 17, "nearby")}))[0] == Status.THREE_WAY
+    )
+
+
+@pytest.mark.parametrize("line", [17, 23])
+def test_fuzz_is_never_taken(
+    tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write, line: int
+) -> None:
+    # GNU patch would apply both: only the outermost line of context differs.
+    folder = patches(two_patches(upstream, edit))
+    git, base = elsewhere(tmp_path, BASE | {A: edit(BASE[A], line, "nearby")})
+    result = apply_series(git, base, load_series(folder).patches)
+    assert result.outcomes[0].status is Status.MISSING
+    assert git.text("rev-parse", f"{result.head}:{A}") == git.text("rev-parse", f"{base}:{A}")
+
+
+def test_crlf_is_kept_and_never_taken_for_lf(upstream: Upstream, edit: Edit, patches: Write) -> None:
+    dos = BASE[A].replace("\n", "\r\n")
+    start = upstream.commit({A: dos}, "dos")
+    change = upstream.commit({A: dos.replace("a line 20\r", "first\r")}, "first")
+    folder = patches({"first": upstream.export(change)})
+    result = applied(upstream, folder, start)
+    assert result.outcomes[0].status is Status.CLEAN
+    assert (
+        upstream.git.run("show", f"{result.head}:{A}").stdout
+        == dos.replace("a line 20\r", "first\r").encode()
+    )
+    assert statuses(upstream, folder, "v1") == [Status.CONFLICT]
+
+
+def test_a_renamed_file_is_a_conflict_that_names_the_new_place(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    upstream.commit({A: None, "src/z.txt": BASE[A]}, "rename it")
+    stack = check(load_upstream(folder), load_series(folder), "master")
+    assert [outcome.status for outcome in stack.applied.outcomes] == [Status.CONFLICT, Status.CLEAN]
+    assert stack.applied.outcomes[0].detail == f"{A}: the file is not there"
+    assert stack.touched["first"].renamed == ((A, "src/z.txt"),)
+    assert [commit.subject for commit in stack.touched["first"].commits] == ["rename it"]
+
+
+def test_a_reverted_upstream_commit_applies_again(upstream: Upstream, edit: Edit, patches: Write) -> None:
+    folder = patches(two_patches(upstream, edit))
+    broken = upstream.commit({A: edit(BASE[A], 20, "upstream's own")})
+    upstream.git.run("revert", "--no-edit", broken)
+    assert statuses(upstream, folder, "v1") == [Status.CLEAN, Status.CLEAN]
+    assert statuses(upstream, folder, broken) == [Status.CONFLICT, Status.CLEAN]
+    assert statuses(upstream, folder, "HEAD") == [Status.CLEAN, Status.CLEAN]
+
+
+def test_an_empty_patch_is_refused(upstream: Upstream, edit: Edit, patches: Write) -> None:
+    raw = two_patches(upstream, edit)["first"]
+    folder = patches({"first": raw.split(b"diff --git")[0]})
+    with pytest.raises(BadInput, match="changes no file"):
+        load_series(folder)
+
+
+def test_blocked_is_told_from_a_conflict_of_its_own(upstream: Upstream, edit: Edit, patches: Write) -> None:
+    first = edit(BASE[A], 20, "first")
+    commits = {
+        "first": upstream.commit({A: first}, "first"),
+        "needs-first": upstream.commit({A: edit(first, 21, "more")}, "more"),
+        "own-conflict": upstream.commit({B: edit(BASE[B], 10, "second")}, "second"),
+    }
+    folder = patches({name: upstream.export(commit) for name, commit in commits.items()})
+    upstream.git.run("reset", "--quiet", "--hard", "v1")
+    upstream.commit({A: edit(BASE[A], 20, "x"), B: edit(BASE[B], 10, "x")})
+    result = applied(upstream, folder, "HEAD")
+    assert [outcome.status for outcome in result.outcomes] == [
+        Status.CONFLICT,
+        Status.BLOCKED,
+        Status.CONFLICT,
+    ]
+    assert result.outcomes[1].blocked_by == ("first",)
+
+
+def test_what_shifted_the_lines_is_told_from_what_changed_them(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    text = "one\ntwo\n" + BASE[A]
+    upstream.commit({A: text}, "shift it")
+    text = edit(text, 22, "x")
+    upstream.commit({A: text}, "change it")
+    upstream.commit({A: edit(text, 35, "y")}, "far away")
+    upstream.commit({B: BASE[B] + "end\n"}, "another file")
+    touched = check(load_upstream(folder), load_series(folder), "master").touched["first"]
+    assert [(commit.subject, commit.in_hunks) for commit in touched.commits] == [
+        ("shift it", False), ("change it", True), ("far away", False)
+    ]  # fmt: skip
+
+
+def test_snapshots_without_history_are_said(
+    home: Path, tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    git, _ = elsewhere(tmp_path, BASE | {A: edit(BASE[A], 20, "x")})
+    stack = check(load_upstream(folder), load_series(folder), str(git.folder))
+    assert stack.applied.outcomes[0].status is Status.CONFLICT
+    assert stack.touched["first"].note == (
+        f"upstream changed these files between v1 and {git.folder}; by which commits cannot be told: snapshots"
+        " only, no history here"
+    )
+
+
+@pytest.mark.parametrize("kind", ["clone", "shallow", "bundle", "relative"])
+def test_onto_a_path(
+    home: Path, tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write,
+    monkeypatch: pytest.MonkeyPatch, kind: str,
+) -> None:  # fmt: skip
+    folder = patches(two_patches(upstream, edit))
+    later = upstream.commit({A: "new\n" + BASE[A]}, "later")
+    place = tmp_path / kind
+    if kind == "bundle":
+        upstream.git.run("bundle", "create", "--quiet", str(place), "master")
+    else:
+        depth = ("--depth=1",) if kind == "shallow" else ()
+        upstream.git.run("clone", "--quiet", *depth, f"file://{upstream.folder}", str(place))
+    monkeypatch.chdir(tmp_path)
+    stack = check(load_upstream(folder), load_series(folder), kind if kind == "relative" else str(place))
+    assert stack.source.commit == later
+    assert [outcome.status for outcome in stack.applied.outcomes] == [Status.MOVED, Status.CLEAN]
+
+
+def test_the_pins_files_come_along_for_the_merge(
+    home: Path, tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    # The third patch was made from a file that no version of upstream has: the first patch's result.
+    first = edit(BASE[A], 20, "first")
+    commits = [upstream.commit({A: first}), upstream.commit({A: edit(first, 22, "third")})]
+    folder = patches({f"p{number}": upstream.export(commit) for number, commit in enumerate(commits)})
+    upstream.git.run("reset", "--quiet", "--hard", "v1")
+    git, _ = elsewhere(tmp_path, BASE | {A: edit(edit(BASE[A], 17, "nearby"), 25, "nearby")})
+    stack = check(load_upstream(folder), load_series(folder), str(git.folder))
+    assert [outcome.status for outcome in stack.applied.outcomes] == [Status.THREE_WAY, Status.THREE_WAY]
+
+
+def test_a_blobless_clone_is_completed_or_refused(
+    home: Path, tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    upstream.commit({A: "new\n" + BASE[A]}, "later")
+    upstream.git.run("config", "uploadpack.allowFilter", "true")
+    upstream.git.run("config", "uploadpack.allowAnySHA1InWant", "true")
+    place = tmp_path / "blobless"
+    command = [
+        "git",
+        "clone",
+        "--quiet",
+        "--filter=blob:none",
+        "--no-checkout",
+        f"file://{upstream.folder}",
+        str(place),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    known = load_upstream(folder)
+    away = upstream.folder.rename(tmp_path / "away")
+    text = (folder / "upstream.yaml").read_text().replace(str(upstream.folder), str(away))
+    (folder / "upstream.yaml").write_text(text)
+    with pytest.raises(CheckFailed, match=r"clone without all its files .*git fetch --refetch --no-filter"):
+        check(load_upstream(folder), load_series(folder), str(place))
+    away.rename(upstream.folder)
+    assert check(known, load_series(folder), str(place)).applied.complete
+
+
+def test_a_path_that_is_nothing_is_bad_input(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    with pytest.raises(BadInput, match=r"\./nowhere: no such folder or bundle"):
+        check(load_upstream(folder), load_series(folder), "./nowhere")
