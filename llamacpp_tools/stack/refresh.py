@@ -1,0 +1,368 @@
+"""`llt patches refresh`: the patch files and `series.yaml` written again from the commits of a tree.
+
+Everything is worked out and tried in memory first: the new texts are applied to upstream's commit, must give
+the tree's own content, and must export to the same bytes again. Only then are files written, each in one step,
+`series.yaml` last but for the removal of what was dropped. At the end the tree is put on the commits that the
+new files give, which hold the same content, so that the next refresh and the next rebase begin from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamacpp_tools import home
+from llamacpp_tools.errors import BadInput, CheckFailed
+from llamacpp_tools.files import write_atomic, write_text_atomic
+from llamacpp_tools.stack import resume
+from llamacpp_tools.stack.apply import Applied, apply_series
+from llamacpp_tools.stack.assign import Record, assign, read_record
+from llamacpp_tools.stack.export import (
+    changed_paths,
+    commits_between,
+    export,
+    range_diff,
+    series_head,
+    subject,
+)
+from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack.lock import hold
+from llamacpp_tools.stack.patchfile import parse_patch
+from llamacpp_tools.stack.rebase import rebase
+from llamacpp_tools.stack.series import Entry, Patch, Series, load_series, undeclared
+from llamacpp_tools.stack.seriesedit import FILL_IN, drop_entry, insert_entry, set_value
+from llamacpp_tools.stack.source import Source, obtain, repository, slug
+from llamacpp_tools.stack.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+_SLUG_LENGTH = 48
+_TRAILER = re.compile(r"^(Signed-off-by|Co-authored-by|Reviewed-by|Tested-by|Change-Id): ", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a refresh.
+
+    Attributes:
+        onto: the version whose tree is read; None for the one that the series is for.
+        source: where upstream comes from, see `source.obtain`.
+        drop: names of patches to take out.
+        reason: why, written into `series.yaml`.
+        out: a folder for the files, None for the series' own.
+    """
+
+    onto: str | None = None
+    source: str | None = None
+    drop: tuple[str, ...] = ()
+    reason: str = ""
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did.
+
+    Attributes:
+        folder: where the files are.
+        upstream: the version that they are for now; a commit if it has no name that `upstream.yaml` knows.
+        tree_dir: the tree that they were read from.
+        head: the commit that the whole series gives, as recorded (`export.series_head`).
+        files: (file name, "unchanged", "changed", "new" or "dropped"), in the order of the series.
+        range_diff: git's comparison of the old commits with the new; empty if every file is unchanged.
+        to_fill_in: names of new patches whose entry a person has to finish.
+    """
+
+    folder: Path
+    upstream: str
+    tree_dir: Path
+    head: str
+    files: tuple[tuple[str, str], ...]
+    range_diff: str
+    to_fill_in: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """True if any file is not what it was."""
+        return any(what != "unchanged" for _, what in self.files)
+
+
+def refresh(upstream: Upstream, series: Series, wish: Wish | None = None) -> Refreshed:
+    """Write the series again from its tree.
+
+    Raises:
+        BadInput: a wish that makes no sense: an unknown name, no reason, a folder that is taken.
+        CheckFailed: the tree cannot be taken as it is (no tree, uncommitted changes, a patch without a commit, a
+            file that its entry does not declare, a message that does not survive); nothing was written.
+        LltError: upstream's source could not be had.
+    """
+    wish = wish or Wish()
+    label = _checked_label(upstream, series, wish)
+    tree_dir = _tree_dir(series, label, wish)
+    with hold(home.trees_dir() / f"{tree_dir.name}.lock", wait=False):
+        record = read_record(resume.record_path(tree_dir.name))
+        _require_ready(tree_dir)
+        git = Git(tree_dir)
+        found = obtain(upstream, label, wish.source)
+        base = record.base if record is not None else found.commit
+        before = _before(upstream, series, found, wish)
+        patches = _patches(git, series, record, before, base, wish)
+        after = _settled(git, base, patches, wish)
+        # A branch or a path names something else tomorrow: what the files are for is the commit.
+        version = label if upstream.version(label) is not None else base
+        refreshed = _write(git, series, wish, version, before, after, tree_dir)
+    if found.commit == base:
+        rebase(upstream, load_series(refreshed.folder), label, wish.source)
+    return refreshed
+
+
+def _checked_label(upstream: Upstream, series: Series, wish: Wish) -> str:
+    at_home = (series.folder / "upstream.yaml").is_file()
+    label = wish.onto or (upstream.pin if at_home or not series.upstream else series.upstream)
+    names = [patch.name for patch in series.patches]
+    for name in wish.drop:
+        if name not in names:
+            raise BadInput(f"no patch {name!r} in {series.folder}; the series has {', '.join(names)}")
+    if wish.drop and not wish.reason.strip():
+        raise BadInput("--drop needs --reason TEXT: series.yaml keeps why a patch went")
+    if wish.reason.strip() and not wish.drop:
+        raise BadInput("--reason goes with --drop NAME: name the patch that goes")
+    if wish.out is None and label not in (upstream.pin, series.upstream):
+        raise BadInput(
+            f"{series.folder} is for {series.upstream or upstream.pin}: name another folder for the files of"
+            f" {label} with --out, as `--out {series.folder / slug(label)}`"
+        )
+    if wish.out is not None and (wish.out / "series.yaml").exists():
+        raise BadInput(f"{wish.out} has a series already: refresh that one with --patches {wish.out}")
+    return label
+
+
+def _tree_dir(series: Series, label: str, wish: Wish) -> Path:
+    without = "".join(f"-without-{patch.name}" for patch in series.patches if patch.name in wish.drop)
+    for name in (f"patched-{slug(label)}", f"patched{without}-{slug(label)}"):
+        if (home.trees_dir() / name / ".git").exists():
+            return home.trees_dir() / name
+    raise CheckFailed(f"there is no tree for {label} yet: make it with `llt rebase --onto {label}`")
+
+
+def _require_ready(tree_dir: Path) -> None:
+    state = resume.load_state(tree_dir.name)
+    if state is not None:
+        raise CheckFailed(
+            f"a rebase of {tree_dir} is stopped at {state.current}: finish it with `llt rebase --onto {state.label}`"
+        )
+    # Untracked files count: one that was never added would be missing from the patch.
+    left = [line[3:] for line in Git(tree_dir).text("status", "--porcelain").splitlines()]
+    if left:
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        raise CheckFailed(
+            f"the tree {tree_dir} has changes that are not committed ({', '.join(left[:3])}{more}): commit them"
+            " there (a commit is a patch), amend a patch's own commit, or discard them, then run again"
+        )
+
+
+def _before(upstream: Upstream, series: Series, found: Source, wish: Wish) -> Applied:
+    """The files as they are, on the version that they are for."""
+    own = series.upstream if upstream.version(series.upstream) is not None else found.label
+    source = found if own == found.label else obtain(upstream, own, wish.source)
+    return apply_series(repository(), source.commit, series.patches)
+
+
+def _patches(
+    git: Git, series: Series, record: Record | None, before: Applied, base: str, wish: Wish
+) -> list[Patch]:
+    """The new series: a patch for each commit that stays, its text exported, its entry the old or a new one."""
+    known = {each.patch.name: each.commit for each in before.outcomes if each.commit is not None}
+    old = dict(known)
+    known |= dict(record.commits) if record is not None else {}
+    commits = commits_between(git, base, git.text("rev-parse", "HEAD"))
+    names = assign(git, series, known, commits, wish.drop)
+    _refuse_missing(git, series, record, base, names, wish)
+    patches: list[Patch] = []
+    entries = {patch.name: patch for patch in series.patches}
+    for commit, name in zip(commits, names, strict=True):
+        if name in wish.drop:
+            continue
+        raw = export(git, commit)
+        if name is None:
+            entry = _new_entry(git, commit, series, [patch.entry for patch in patches])
+        else:
+            _refuse_stale(series, entries[name], record, old.get(name), raw)
+            entry = entries[name].entry
+        file = parse_patch(series.folder / entry.file, raw)
+        for path in undeclared(entry, file.paths):
+            raise CheckFailed(
+                f"the commit {commit[:12]} ({entry.name}) touches {path}, which series.yaml does not declare for"
+                f" it: add `- {path}` to its paths, or take the change out of the commit"
+            )
+        patches.append(Patch(entry, file))
+    if not patches:
+        raise CheckFailed("no patch would be left: a series needs one, so build with --variant stock instead")
+    return patches
+
+
+def _refuse_missing(
+    git: Git, series: Series, record: Record | None, base: str, names: Sequence[str | None], wish: Wish
+) -> None:
+    missing = [
+        patch.name for patch in series.patches if patch.name not in names and patch.name not in wish.drop
+    ]
+    if not missing:
+        return
+    tried = apply_series(git, base, series.patches)
+    taken = {each.patch.name for each in tried.outcomes if each.status == "already upstream"}
+    taken |= set(record.upstream_has) if record is not None else set()
+    told = "; ".join(
+        f"{name} ({'upstream has this change already' if name in taken else 'its commit is gone'})"
+        for name in missing
+    )
+    mend = "" if set(missing) <= taken else ", or bring it back with `llt rebase`"
+    raise CheckFailed(
+        f"the tree has no commit for {told}: take it out of the series with"
+        f" `llt patches refresh --drop {missing[0]} --reason TEXT`{mend}"
+    )
+
+
+def _refuse_stale(series: Series, patch: Patch, record: Record | None, old: str | None, raw: bytes) -> None:
+    """A file that someone changed after the tree was made must not be overwritten from the tree."""
+    if record is None or record.series_digest == series.digest or raw == patch.file.raw:
+        return
+    if old is not None and record.commits.get(patch.name) == old:
+        return
+    raise CheckFailed(
+        f"{patch.file.path} was changed after the tree was made: run `llt rebase` to put the files into the tree"
+        " (its own commits are kept under refs/llt/backup/), then make your change there again"
+    )
+
+
+def _new_entry(git: Git, commit: str, series: Series, before: Sequence[Entry]) -> Entry:
+    """An entry for a commit that no patch is known for; what only a person can say is left to fill in."""
+    entries = [*(patch.entry for patch in series.patches), *before]
+    files = [entry.file for entry in entries] + [gone.file for gone in series.dropped]
+    number = 1 + max((int(file[:4]) for file in files), default=0)
+    title = subject(git, commit)
+    paths = changed_paths(git, commit)
+    if not paths:
+        raise CheckFailed(f"the commit {commit[:12]} ({title}) changes no file: take it out of the tree")
+    stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:_SLUG_LENGTH].strip("-") or "patch"
+    taken = {entry.name for entry in entries} | {gone.name for gone in series.dropped}
+    name = stem if stem not in taken else f"{stem}-{number}"
+    body = git.text("show", "--no-patch", "--format=%b", commit).splitlines()
+    why = " ".join(" ".join(line for line in body if not _TRAILER.match(line)).split())
+    return Entry(
+        file=f"{number:04d}-{stem}.patch",
+        name=name,
+        why=why or f"{FILL_IN}: what breaks or is missing without it",
+        upstream=(f"{FILL_IN}: where upstream talks about it, or none",),
+        drop_when=f"{FILL_IN}: the condition under which it goes",
+        paths=tuple(paths),
+        check=f"{FILL_IN}: what proves that it still does its work",
+    )
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The new series applied: its patches as they are written, and their commits."""
+
+    patches: tuple[Patch, ...]
+    applied: Applied
+
+
+def _settled(git: Git, base: str, patches: Sequence[Patch], wish: Wish) -> _Settled:
+    """Apply the new texts and export them again, until that gives the same bytes (a drop moves the others)."""
+    bare = repository()
+    applied = _applied_in_full(bare, base, patches, wish)
+    if not wish.drop:
+        if applied.tree != git.tree_of("HEAD"):
+            raise CheckFailed("the exported commits do not give the tree's own content: nothing was written")
+        originals = commits_between(git, base, git.text("rev-parse", "HEAD"))
+        for original, outcome in zip(originals, applied.outcomes, strict=True):
+            _require_same_words(git, original, str(outcome.commit))
+    again = [_exported(bare, outcome.patch, str(outcome.commit)) for outcome in applied.outcomes]
+    applied = _applied_in_full(bare, base, again, wish)
+    for patch, outcome in zip(again, applied.outcomes, strict=True):
+        if export(bare, str(outcome.commit)) != patch.file.raw:
+            raise CheckFailed(
+                f"{patch.name} does not export to the same bytes twice: make its commit message plain text"
+            )
+    return _Settled(tuple(again), applied)
+
+
+def _exported(git: Git, patch: Patch, commit: str) -> Patch:
+    return Patch(patch.entry, parse_patch(patch.file.path, export(git, commit)))
+
+
+def _applied_in_full(git: Git, base: str, patches: Sequence[Patch], wish: Wish) -> Applied:
+    applied = apply_series(git, base, patches)
+    for outcome in applied.outcomes:
+        if not outcome.status.applies:
+            without = f" without {', '.join(wish.drop)}" if wish.drop else ""
+            raise CheckFailed(
+                f"{outcome.patch.name} does not apply{without} ({outcome.status}, {outcome.detail}): nothing was"
+                " written" + ("; drop it too, or change its commit in the tree first" if wish.drop else "")
+            )
+    return applied
+
+
+def _require_same_words(git: Git, original: str, commit: str) -> None:
+    # A mail ends its message at a line of dashes or at a diff, and the rest would be lost without a word.
+    one, two = (git.text("show", "--no-patch", "--format=%B", each).split() for each in (original, commit))
+    if one != two:
+        raise CheckFailed(
+            f"the message of {original[:12]} ({subject(git, original)}) does not survive as a patch file: take"
+            " lines that begin with `---` or `diff -`, and a [PATCH] mark, out of it"
+        )
+
+
+def _write(
+    git: Git, series: Series, wish: Wish, version: str, before: Applied, after: _Settled, tree_dir: Path
+) -> Refreshed:
+    folder = wish.out or series.folder
+    head = series_head(repository(), git.tree_of(after.applied.base), after.patches)
+    assert head is not None
+    text = _series_text(series, wish, version, after.patches, head)
+    files: list[tuple[str, str]] = []
+    for patch in after.patches:
+        path = folder / patch.entry.file
+        files.append((path.name, _what(patch, series)))
+        if not path.is_file() or path.read_bytes() != patch.file.raw:
+            with write_atomic(path) as part:
+                part.write_bytes(patch.file.raw)
+    if not (folder / "series.yaml").is_file() or (folder / "series.yaml").read_text(encoding="utf-8") != text:
+        write_text_atomic(folder / "series.yaml", text)
+    for gone in (patch for patch in series.patches if patch.name in wish.drop):
+        (folder / gone.entry.file).unlink(missing_ok=True)
+        files.append((gone.entry.file, "dropped"))
+    changed = any(what != "unchanged" for _, what in files)
+    known = {patch.name for patch in series.patches}
+    return Refreshed(
+        folder, version, tree_dir, head, tuple(files),
+        range_diff(repository(), before, after.applied) if changed else "",
+        tuple(patch.name for patch in after.patches if patch.name not in known),
+    )  # fmt: skip
+
+
+def _what(patch: Patch, series: Series) -> str:
+    """What became of a file, against the text that the series had, wherever that lay."""
+    old = next((each for each in series.patches if each.name == patch.name), None)
+    if old is None:
+        return "new"
+    return "unchanged" if old.file.raw == patch.file.raw else "changed"
+
+
+def _series_text(series: Series, wish: Wish, version: str, patches: Sequence[Patch], head: str) -> str:
+    text = (series.folder / "series.yaml").read_text(encoding="utf-8")
+    known = {patch.name for patch in series.patches}
+    after = None
+    for patch in patches:
+        if patch.name not in known:
+            text = insert_entry(text, patch.entry, after)
+        after = patch.name
+    for name in wish.drop:
+        text = drop_entry(text, name, wish.reason, version)
+    if series.upstream != version:
+        text = set_value(text, "upstream", version)
+    return text if series.head == head else set_value(text, "head", head)
