@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto clean
+.PHONY: quickstart test lint check-patches test-onto bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -19,13 +19,19 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Does the series apply cleanly at the pin?
+# Is the series sound, and does it apply at the pin?
 check-patches: $(VENV)/.installed
+	$(BIN)/llt patches audit
 	$(BIN)/llt rebase --check
 
 # The same modes, recipes and programs on another upstream version: make test-onto ONTO=v0.5.0
 test-onto: $(VENV)/.installed-test
 	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_programs.py
+
+# Speed of the stack: `rebase --check`, and `drift` against a loop of `git am` (some minutes)
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/stack_check.py
+	$(BIN)/python benchmarks/stack_drift.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

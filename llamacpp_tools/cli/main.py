@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from llamacpp_tools import __version__
-from llamacpp_tools.cli import build, doctor, model, rebase, sweep
+from llamacpp_tools.cli import build, doctor, drift, model, patches, rebase, sweep
 from llamacpp_tools.errors import Interrupted, LltError
 
 Verb = Callable[..., None]
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Carry patches on a pinned llama.cpp, build it, and measure which decode levers pay.",
     epilog="Example: llt rebase && llt build --cpu && llt sweep configs/quickstart.yaml",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -36,6 +38,9 @@ def _interruptible(verb: Verb) -> Verb:
             verb(*args, **options)
         except KeyboardInterrupt:
             raise Interrupted("stopped; run the same command again to go on") from None
+        except BrokenPipeError:
+            # The reader of our output (`| head`) is gone; that is no error of ours. Typer would end with 1.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     return run_verb
 
@@ -46,9 +51,11 @@ def _add(name: str, verb: Verb, example: str) -> None:
 
 _add("doctor", doctor.doctor, "llt doctor --json")
 _add("rebase", rebase.rebase, "llt rebase --check --onto v0.5.0")
+_add("drift", drift.drift, "llt drift --to v0.5.0")
 _add("build", build.build, "llt build --vulkan --tools")
 _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
 app.add_typer(model.app, name="model")
+app.add_typer(patches.app, name="patches")
 
 
 def _show_version(wanted: bool) -> None:
@@ -77,6 +84,8 @@ def options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with the contract's exit code."""
+    # `timeout` and service managers send SIGTERM: the same clean end as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(arguments))
 
 
@@ -88,9 +97,6 @@ def run(arguments: list[str] | None = None) -> int:
         return ended.code if isinstance(ended.code, int) else 0
     except LltError as error:
         return _failed(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output (`| head`) is gone; that is no error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _failed(f"{error.strerror or error}{where}", 1)
