@@ -31,7 +31,7 @@ from llamacpp_tools.build.options import (
 )
 from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.build.toolchain import Toolchain
-from llamacpp_tools.errors import CheckFailed
+from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.files import sha256_file, write_text_atomic
 from llamacpp_tools.stack.rebase import Stack
 
@@ -162,6 +162,7 @@ def _describe(
         upstream_commit=stack.source.commit,
         upstream_tree=stack.source.tree,
         head=stack.applied.head,
+        series_head=stack.series_head,
         tree=stack.applied.tree,
         series_digest=stack.series.digest,
         patches=[patch.name for patch in stack.series.patches],
@@ -192,8 +193,10 @@ def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None
 
 
 def _previous(folder: Path) -> Build | None:
-    path = folder / "manifest.json"
-    return manifests.load(path) if path.is_file() else None
+    try:
+        return manifests.load(folder / "manifest.json")
+    except BadInput:
+        return None
 
 
 def _link(link: Path, target: Path) -> Path:

@@ -30,6 +30,7 @@ class Manifest(pydantic.BaseModel):
     upstream_commit: str
     upstream_tree: str
     head: str
+    series_head: str
     tree: str
     series_digest: str
     patches: list[str]

@@ -50,7 +50,7 @@ def list_patches(patches: Patches = None, json_output: Json = False) -> None:
 
     console = Console()
     console.print(f"{series.folder}: for {series.upstream}, reaches {series.reaches or 'not recorded'}")
-    console.print(f"HEAD {series.head or 'not recorded'}", soft_wrap=True)
+    console.print(f"series head {series.head or 'not recorded'}", soft_wrap=True)
     for patch in series.patches:
         entry = patch.entry
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -120,7 +120,9 @@ def audit(source: SourceOption = None, patches: Patches = None, json_output: Jso
     if not verdict.good:
         raise CheckFailed(f"{folder}: {len(verdict.findings)} findings, each with what to do above")
     if not json_output:
-        typer.echo(f"{len(verdict.patches)} patches are sound on {verdict.upstream}; HEAD {verdict.head}")
+        typer.echo(
+            f"{len(verdict.patches)} patches are sound on {verdict.upstream}; series head {verdict.head}"
+        )
 
 
 def _audit_document(verdict: Audit) -> dict[str, Any]:
@@ -183,7 +185,7 @@ def _say(done: Refreshed) -> None:
         typer.echo(f"{what:<9} {file}")
     if done.range_diff:
         typer.echo(f"\nold commits against new (git range-diff):\n{done.range_diff}")
-    typer.echo(f"\n{done.folder} is for {done.upstream}; HEAD {done.head}")
+    typer.echo(f"\n{done.folder} is for {done.upstream}; series head {done.head}")
     if done.to_fill_in:
         typer.echo(
             f"next: write what is marked FILL IN for {', '.join(done.to_fill_in)} in"

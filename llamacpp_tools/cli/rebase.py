@@ -122,6 +122,9 @@ def _report(stack: Stack, check: bool, json_output: bool, stopped: Stopped | Non
     console.print(table)
     if stack.applied.complete:
         console.print(f"HEAD {stack.applied.head}", soft_wrap=True)
+        console.print(
+            f"series head {stack.series_head}, the same wherever upstream came from", soft_wrap=True
+        )
         console.print(f"series {stack.series.digest[:12]}, tree {stack.applied.tree[:12]}", soft_wrap=True)
     if stack.tree_dir and stack.applied.complete:
         console.print(f"ready in {stack.tree_dir}", soft_wrap=True)
@@ -165,6 +168,7 @@ def document(stack: Stack, check: bool, stopped: Stopped | None = None) -> dict[
         "without": list(stack.series.without),
         "complete": stack.applied.complete,
         "head": stack.applied.head if stack.applied.complete else None,
+        "series_head": stack.series_head if stack.applied.complete else None,
         "tree": stack.applied.tree if stack.applied.complete else None,
         "checked_only": check,
         "tree_dir": str(stack.tree_dir) if stack.tree_dir else None,

@@ -35,7 +35,7 @@ def provenance(manifest: Mapping[str, Any], model: Path) -> Provenance:
         upstream_tree=manifest.get("upstream_tree"),
         series_digest=manifest.get("series_digest"),
         patches=manifest.get("patches"),
-        stack_head=manifest.get("head"),
+        stack_head=manifest.get("series_head"),
         variant=manifest.get("variant"),
         libllama_sha256=manifest.get("library_sha256"),
         compiler=manifest.get("compiler"),

@@ -11,9 +11,8 @@ import re
 from collections.abc import Sequence
 
 from llamacpp_tools.errors import CheckFailed
-from llamacpp_tools.stack.apply import Applied, apply_series
+from llamacpp_tools.stack.apply import Applied
 from llamacpp_tools.stack.git import Git
-from llamacpp_tools.stack.series import Patch
 
 FIRST_LINE = b"From " + b"0" * 40 + b" Mon Sep 17 00:00:00 2001"
 
@@ -24,6 +23,7 @@ _FORM = (
     "--src-prefix=a/", "--dst-prefix=b/", "--no-ext-diff", "--no-textconv", "--no-color",
 )  # fmt: skip
 _HEADERS = (rb"From: .+ <.*>", rb"Date: .+ [+-]\d{4}", rb"Subject: .+")
+_PARENT = re.compile(rb"^parent [0-9a-f]+$", re.MULTILINE)
 _INDEX = re.compile(rb"^index ([0-9a-f]+)\.\.([0-9a-f]+)(?: \d+)?$", re.MULTILINE)
 
 
@@ -111,7 +111,12 @@ def portable_base(git: Git, tree: str) -> str:
     return git.text("commit-tree", tree, "-m", "llama.cpp")
 
 
-def series_head(git: Git, tree: str, patches: Sequence[Patch]) -> str | None:
-    """The commit that the whole series gives on upstream's `tree`, on any machine; None if it does not apply."""
-    applied = apply_series(git, portable_base(git, tree), patches)
-    return applied.head if applied.complete else None
+def portable_head(git: Git, applied: Applied) -> str:
+    """The commit that the same patches give on `portable_base`: the stack's identity on any machine."""
+    head = portable_base(git, git.tree_of(applied.base))
+    for outcome in applied.outcomes:
+        if outcome.commit is not None:
+            raw = git.run("cat-file", "commit", outcome.commit).stdout
+            moved = _PARENT.sub(b"parent " + head.encode(), raw, count=1)
+            head = git.run("hash-object", "-t", "commit", "-w", "--stdin", stdin=moved).text
+    return head

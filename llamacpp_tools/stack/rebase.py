@@ -17,6 +17,7 @@ from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.stack import resume
 from llamacpp_tools.stack.apply import Applied, Outcome, Status, apply_series, commit_tree, split_mail
+from llamacpp_tools.stack.export import portable_head
 from llamacpp_tools.stack.lock import hold
 from llamacpp_tools.stack.resume import Phase, State
 from llamacpp_tools.stack.series import Patch, Series
@@ -45,6 +46,11 @@ class Stack:
     applied: Applied
     tree_dir: Path | None
     touched: Mapping[str, Touched] = field(default_factory=dict)
+
+    @property
+    def series_head(self) -> str:
+        """The commit that names this stack on any machine (`export.portable_head`); the tree's stands on upstream's."""
+        return portable_head(repository(), self.applied)
 
 
 class Refused(CheckFailed):

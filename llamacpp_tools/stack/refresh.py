@@ -24,8 +24,8 @@ from llamacpp_tools.stack.export import (
     changed_paths,
     commits_between,
     export,
+    portable_head,
     range_diff,
-    series_head,
     subject,
 )
 from llamacpp_tools.stack.git import Git
@@ -70,7 +70,7 @@ class Refreshed:
         folder: where the files are.
         upstream: the version that they are for now; a commit if it has no name that `upstream.yaml` knows.
         tree_dir: the tree that they were read from.
-        head: the commit that the whole series gives, as recorded (`export.series_head`).
+        head: the commit that the whole series gives, as recorded (`export.portable_head`).
         files: (file name, "unchanged", "changed", "new" or "dropped"), in the order of the series.
         range_diff: git's comparison of the old commits with the new; empty if every file is unchanged.
         to_fill_in: names of new patches whose entry a person has to finish.
@@ -321,8 +321,7 @@ def _write(
     git: Git, series: Series, wish: Wish, version: str, before: Applied, after: _Settled, tree_dir: Path
 ) -> Refreshed:
     folder = wish.out or series.folder
-    head = series_head(repository(), git.tree_of(after.applied.base), after.patches)
-    assert head is not None
+    head = portable_head(repository(), after.applied)
     text = _series_text(series, wish, version, after.patches, head)
     files: list[tuple[str, str]] = []
     for patch in after.patches:

@@ -55,7 +55,7 @@ class SeriesFile(pydantic.BaseModel):
 
     Attributes:
         upstream: the version that the files are written for.
-        head: the commit that the whole series gives there (`audit.series_head`); None in a new series.
+        head: the commit that the whole series gives there (`export.portable_head`); None in a new series.
         reaches: the last upstream version where the whole series still applies, as drift found it.
     """
 

@@ -213,12 +213,13 @@ def test_another_machine_user_and_day_give_the_same_head(folder: Path, upstream:
         "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z", "GIT_AUTHOR_DATE": "2001-01-01T00:00:00Z",
         "GIT_INDEX_FILE": str(folder / "no-index"), "GIT_DIR": str(folder),
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "llamacpp_tools", "patches", "audit", "--patches", str(folder)],
-        env=os.environ | strange | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"HEAD {recorded}" in done.stdout
+    for words in (["patches", "audit"], ["rebase"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "llamacpp_tools", *words, "--patches", str(folder)],
+            env=os.environ | strange | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"series head {recorded}" in done.stdout
 
 
 @pytest.mark.build
