@@ -1,5 +1,5 @@
 # make quickstart   from nothing to a dense / SWA / MTP / SWA+MTP table
-# make test         lint, types, and the whole suite
+# make test         lint, types, the patches' audit, and the whole suite
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +11,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
 	$(BIN)/llt sweep configs/quickstart.yaml
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test lint check-patches
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test

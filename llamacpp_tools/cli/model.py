@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from llamacpp_tools.models.synth import Progress
 
 app = typer.Typer(
-    no_args_is_help=True, help="Write model files for tests and measurements.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="Write model files for tests and measurements.",
+    epilog="Example: llt model synth --shape tiny --out tiny.gguf",
+    rich_markup_mode=None,
 )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="The patch series: what is in it and why (list), is it sound (audit), write it again (refresh).",
+    epilog="Example: llt patches audit",
     rich_markup_mode=None,
 )
 

@@ -185,9 +185,8 @@ def _fetch(
         local = git.resolve(label)
         if local is not None:
             return local, "the local repository"
-        refusals.append(
-            f"{label} is not a version that upstream.yaml knows, so no bundle of it is known either"
-        )
+        known = ", ".join(each.tag for each in upstream.versions)
+        refusals.append(f"upstream.yaml knows only {known}, so no bundle of {label} is known either")
     raise MissingTool(
         f"upstream {label} could not be had ({'; '.join(refusals)}): name a clone or a bundle with --source"
     )
@@ -209,7 +208,10 @@ def _from_named(git: Git, source: str, label: str, *, is_known: bool) -> str:
         return commit
     if "://" not in source and not source.startswith("git@"):
         raise BadInput(f"{source}: no such folder or bundle file, and not a URL")
-    return _from_remote(git, source, label)
+    try:
+        return _from_remote(git, source, label)
+    except MissingTool as error:
+        raise MissingTool(f"--source {source} does not give {label}: {error}") from error
 
 
 def _from_clone(git: Git, there: Git, commit: str, source: str) -> None:
