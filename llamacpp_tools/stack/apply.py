@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.stack.git import Git, GitResult
+from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.series import Patch
 
 _OFFSET = re.compile(r"^Hunk #(\d+) succeeded at (\d+) \(offset (-?\d+) lines?\)", re.MULTILINE)
@@ -30,6 +30,8 @@ _IN_WORDS = {
     "No such file or directory": "the file is not there",
     "already exists in index": "the file is there already",
 }
+_TAKEN = "upstream already has this change: drop the patch"
+_ELSEWHERE = "its context is found, but upstream changed these lines where they stood"
 _NO_PREIMAGE = ("lacks the necessary blob", "sha1 information is lacking")
 
 
@@ -126,7 +128,6 @@ def apply_series(git: Git, base: str, patches: Sequence[Patch]) -> Applied:
         folder = Path(name)
         env = {"GIT_INDEX_FILE": str(folder / "index")}
         for patch in patches:
-            git.run("read-tree", head, env=env)
             outcome = _apply_one(git, head, patch, folder, env)
             if outcome.status is Status.CONFLICT or outcome.status is Status.MISSING:
                 outcome = _blocked(outcome, outcomes)
@@ -164,31 +165,67 @@ def commit_tree(git: Git, tree: str, parent: str, mail: Mail) -> str:
     return git.run("commit-tree", tree, "-p", parent, "-F", str(mail.message), env=mail.author).text
 
 
-def _apply_one(git: Git, parent: str, patch: Patch, folder: Path, env: dict[str, str]) -> Outcome:
-    mail = split_mail(git, patch, folder)
-    diff = str(mail.diff)
+@dataclass(frozen=True)
+class Placed:
+    """What git makes of one diff on a tree.
+
+    Attributes:
+        status: what became of it.
+        tree: the tree with the diff in it; None unless it applies.
+        detail: a sentence, empty when there is nothing to say.
+        failed: the files and hunks that found no place.
+    """
+
+    status: Status
+    tree: str | None = None
+    detail: str = ""
+    failed: tuple[FailedFile, ...] = ()
+
+
+def place(git: Git, parent: str, patch: Patch, diff: str, env: dict[str, str]) -> Placed:
+    """Put a diff onto the tree `parent` (a tree or commit hash) in the index of `env`.
+
+    A diff finds its place by its context, and the same lines may stand elsewhere: git would then change a
+    look-alike of the function that upstream has mended itself. So a three-way merge, which knows the file that
+    the patch was made from, is made as well, and what it says counts. Without that file there is no second
+    opinion, and a diff that could be applied as well as taken back is not guessed at.
+    """
+    git.run("read-tree", parent, env=env)
     # git apply knows no fuzz: context must match in full, at its place or at another.
     tried = git.run("apply", "--cached", "--verbose", "--whitespace=nowarn", diff, check=False, env=env)
-    status, detail = Status.CLEAN, ""
-    if not tried.ok:
-        if git.run("apply", "--cached", "--reverse", "--check", diff, check=False, env=env).ok:
-            return _taken(patch)
-        merged = git.run("apply", "--cached", "--3way", "--whitespace=nowarn", diff, check=False, env=env)
-        unmerged = git.text("ls-files", "--unmerged", env=env).splitlines()
-        if not merged.ok or unmerged:
-            sides = {line.split("\t", 1)[1] for line in unmerged}
-            return _failure(git, parent, patch, diff, merged, sides, env)
-        status, detail = Status.THREE_WAY, "applied by a three-way merge: refresh the file"
-    elif moved := _OFFSET.findall(tried.stderr):
-        status, detail = Status.MOVED, f"{len(moved)} of {len(patch.file.hunks)} hunks moved"
+    direct = git.text("write-tree", env=env) if tried.ok else None
+    moved = len(_OFFSET.findall(tried.stderr)) if tried.ok else 0
+    git.run("read-tree", parent, env=env)
+    merged = git.run("apply", "--cached", "--3way", "--whitespace=nowarn", diff, check=False, env=env)
+    is_guess = any(sign in merged.stderr for sign in _NO_PREIMAGE)
+    unmerged = {line.split("\t", 1)[1] for line in git.text("ls-files", "--unmerged", env=env).splitlines()}
+    if not merged.ok or unmerged:
+        return _failure(git, parent, patch, diff, unmerged, env, is_guess=is_guess, found=tried.ok)
     tree = git.text("write-tree", env=env)
     if tree == git.tree_of(parent):
-        return _taken(patch)
-    return Outcome(patch, status, commit_tree(git, tree, parent, mail), detail)
+        return Placed(Status.UPSTREAM, detail=_TAKEN)
+    if is_guess and moved and _is_there(git, parent, diff, env):
+        why = "its lines can be put in and taken out, and the file that the patch was made from is not here to tell"
+        failed = tuple(FailedFile(path, reason=why) for path in patch.file.paths)
+        return Placed(Status.MISSING, detail="; ".join(map(str, failed)), failed=failed)
+    if tree != direct:
+        return Placed(Status.THREE_WAY, tree, "applied by a three-way merge: refresh the file")
+    if moved:
+        return Placed(Status.MOVED, tree, f"{moved} of {len(patch.file.hunks)} hunks moved")
+    return Placed(Status.CLEAN, tree)
 
 
-def _taken(patch: Patch) -> Outcome:
-    return Outcome(patch, Status.UPSTREAM, detail="upstream already has this change: drop the patch")
+def _apply_one(git: Git, parent: str, patch: Patch, folder: Path, env: dict[str, str]) -> Outcome:
+    mail = split_mail(git, patch, folder)
+    placed = place(git, parent, patch, str(mail.diff), env)
+    commit = None if placed.tree is None else commit_tree(git, placed.tree, parent, mail)
+    return Outcome(patch, placed.status, commit, placed.detail, placed.failed)
+
+
+def _is_there(git: Git, parent: str, diff: str, env: dict[str, str]) -> bool:
+    """True if the change could be taken back, so that its lines stand there, or lines that look like them."""
+    git.run("read-tree", parent, env=env)
+    return git.run("apply", "--cached", "--reverse", "--check", diff, check=False, env=env).ok
 
 
 def _failure(
@@ -196,18 +233,25 @@ def _failure(
     parent: str,
     patch: Patch,
     diff: str,
-    merged: GitResult,
     unmerged: set[str],
     env: dict[str, str],
-) -> Outcome:
-    failed = _failed_files(git, parent, patch, diff, env)
+    *,
+    is_guess: bool,
+    found: bool,
+) -> Placed:
+    is_there = _is_there(git, parent, diff, env)
+    if is_guess and is_there:
+        return Placed(Status.UPSTREAM, detail=_TAKEN)
+    failed = tuple(FailedFile(path, reason=_ELSEWHERE) for path in sorted(unmerged)) if found else ()
+    failed = failed or _failed_files(git, parent, patch, diff, env)
     # Where a merge was tried, only the files that it could not merge are a conflict.
     failed = tuple(file for file in failed if file.path in unmerged) or failed
     told = "; ".join(str(file) for file in failed)
-    if not merged.ok and any(sign in merged.stderr for sign in _NO_PREIMAGE):
+    if is_guess:
         why = "the file that the patch was made from is not in the repository, so nothing could be merged"
-        return Outcome(patch, Status.MISSING, detail=f"{told} ({why})", failed=failed)
-    return Outcome(patch, Status.CONFLICT, detail=told, failed=failed)
+        return Placed(Status.MISSING, detail=f"{told} ({why})", failed=failed)
+    hint = "; the same lines stand there already: perhaps upstream took the change" if is_there else ""
+    return Placed(Status.CONFLICT, detail=told + hint, failed=failed)
 
 
 def _failed_files(

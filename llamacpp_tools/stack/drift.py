@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import CheckFailed
-from llamacpp_tools.stack.apply import Applied, Outcome, Status, apply_series, split_mail
+from llamacpp_tools.stack.apply import Applied, Outcome, Status, apply_series, place, split_mail
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.heat import Touch, heat
 from llamacpp_tools.stack.history import History, Kind, Step, open_history
@@ -37,8 +36,6 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 Grid = list[tuple[Status, ...]]
-
-_OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -209,20 +206,19 @@ def _statuses(
 ) -> list[Status]:
     """What `apply_series` says of `patches` on `commit`, by a shorter way as long as nothing fails.
 
-    Where git places every hunk, the index after one patch is what the next one meets, so trees and commits in
-    between need not be made. At the first failure `apply_series` itself decides, on all of them.
+    The tree that one patch gives is what the next one meets, so no commits are made in between. At the first
+    failure `apply_series` itself decides, on all of them.
     """
     env = {"GIT_INDEX_FILE": str(index)}
-    git.run("read-tree", commit, env=env)
     found = []
-    for diff in diffs:
-        tried = git.run(
-            "apply", "--cached", "--verbose", "--whitespace=nowarn", str(diff), check=False, env=env
-        )
-        if not tried.ok:
+    tree = commit
+    for patch, diff in zip(patches, diffs, strict=True):
+        placed = place(git, tree, patch, str(diff), env)
+        if placed.tree is None:
             found = [outcome.status for outcome in apply_series(git, commit, patches).outcomes]
             break
-        found.append(Status.MOVED if _OFFSET.search(tried.stderr) else Status.CLEAN)
+        tree = placed.tree
+        found.append(placed.status)
     index.unlink(missing_ok=True)
     return found
 

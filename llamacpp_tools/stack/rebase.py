@@ -92,13 +92,10 @@ def check(upstream: Upstream, series: Series, onto: str | None = None, source: s
     """
     found = obtain(upstream, onto, source)
     git = repository()
-    applied = apply_series(git, found.commit, series.patches)
-    if found.label != upstream.pin and any(each.status is Status.MISSING for each in applied.outcomes):
+    if found.label != upstream.pin and (pin := pin_of(upstream, source)) is not None:
         # The files between two patches exist only where the series was once applied to what it was made for.
-        pin = pin_of(upstream, source)
-        if pin is not None:
-            apply_series(git, pin.commit, series.patches)
-            applied = apply_series(git, found.commit, series.patches)
+        apply_series(git, pin.commit, series.patches)
+    applied = apply_series(git, found.commit, series.patches)
     return Stack(found, series, applied, None, _history(upstream, source, found, applied))
 
 

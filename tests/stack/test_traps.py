@@ -234,3 +234,56 @@ def test_a_path_that_is_nothing_is_bad_input(
     folder = patches(two_patches(upstream, edit))
     with pytest.raises(BadInput, match=r"\./nowhere: no such folder or bundle"):
         check(load_upstream(folder), load_series(folder), "./nowhere")
+
+
+BODY = "    begin();\n    a = load();\n    check(a);\n    b = step(a);\n    keep(b);\n    done();\n    end();\n}\n"
+TWINS = "".join(f"void {name}() {{\n" + "".join(f"    // {name} {n}\n" for n in range(6)) + BODY for name in "uvw")
+STEP, OURS = "    b = step(a);\n", "    b = ours(a);\n"
+
+
+def twins(**changed: str) -> str:
+    """The file of look-alikes with the body of some of its functions replaced."""
+    parts = TWINS.split(BODY)
+    return "".join(part + changed.get(name, BODY) for part, name in zip(parts, "uvw", strict=False))
+
+
+@pytest.fixture
+def twin_patch(upstream: Upstream, patches: Write) -> Path:
+    """A patch for function `v` of a file whose functions all look alike; upstream is back at the file without it."""
+    start = upstream.commit({A: twins()}, "look-alikes")
+    change = upstream.commit({A: twins(v=BODY.replace(STEP, OURS))}, "ours")
+    upstream.git.run("reset", "--quiet", "--hard", start)
+    return patches({"first": upstream.export(change)})
+
+
+def test_what_upstream_took_is_not_applied_to_a_look_alike(upstream: Upstream, twin_patch: Path) -> None:
+    # git would put the hunk into `w`, whose lines are the same.
+    taken = upstream.commit({A: "// new\n" + twins(v=BODY.replace(STEP, OURS))})
+    assert statuses(upstream, twin_patch, taken) == [Status.UPSTREAM]
+
+
+def test_what_upstream_rewrote_is_not_applied_to_a_look_alike(upstream: Upstream, twin_patch: Path) -> None:
+    base = upstream.commit({A: twins(v=BODY.replace(STEP, "    b = other(a);\n"))})
+    outcome = applied(upstream, twin_patch, base).outcomes[0]
+    assert outcome.status is Status.CONFLICT
+    assert "its context is found, but upstream changed these lines where they stood" in outcome.detail
+
+
+def test_a_look_alike_that_has_the_change_does_not_make_it_upstreams(
+    upstream: Upstream, twin_patch: Path
+) -> None:
+    mine = BODY.replace("    keep(b);\n", "    keep(b);\n    more();\n")
+    base = upstream.commit({A: twins(v=mine, w=BODY.replace(STEP, OURS))})
+    result = applied(upstream, twin_patch, base)
+    assert result.outcomes[0].status is Status.THREE_WAY
+    written = upstream.git.run("show", f"{result.head}:{A}").stdout.decode()
+    assert written == twins(v=mine.replace(STEP, OURS), w=BODY.replace(STEP, OURS))
+
+
+def test_without_the_preimage_a_look_alike_is_not_guessed_at(
+    tmp_path: Path, upstream: Upstream, twin_patch: Path
+) -> None:
+    git, base = elsewhere(tmp_path, BASE | {A: "// new\n" + twins(v=BODY.replace(STEP, OURS))})
+    outcome = apply_series(git, base, load_series(twin_patch).patches).outcomes[0]
+    assert outcome.status is Status.MISSING
+    assert "can be put in and taken out" in outcome.detail
