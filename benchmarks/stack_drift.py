@@ -158,7 +158,7 @@ def write_series(git: Git, folder: Path) -> Series:
         file = f"{number:04d}-{name}.patch"
         (folder / file).write_bytes(git.run(*EXPORT, "HEAD").stdout)
         entries.append(
-            f"  - {{file: {file}, name: {name}, why: a, drop_when: a, paths: ['src/*'], check: a}}\n"
+            f"  - {{file: {file}, name: {name}, why: a, upstream: [none], drop_when: a, paths: ['src/*'], check: a}}\n"
         )
     (folder / "series.yaml").write_text("schema: 1\nupstream: pin\npatches:\n" + "".join(entries))
     (folder / "upstream.yaml").write_text(

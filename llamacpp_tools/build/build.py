@@ -33,7 +33,7 @@ from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.build.toolchain import Toolchain
 from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.files import sha256_file, write_text_atomic
-from llamacpp_tools.stack.rebase import Stack
+from llamacpp_tools.stack.stack import Stack
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from llamacpp_tools.stack.audit import Audit
     from llamacpp_tools.stack.refresh import Refreshed
     from llamacpp_tools.stack.series import Series
-    from llamacpp_tools.stack.upstream import Upstream
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,13 +26,6 @@ def _folder(patches: Path | None) -> Path:
     from llamacpp_tools import home
 
     return patches or home.shipped("patches")
-
-
-def _upstream(folder: Path) -> Upstream:
-    from llamacpp_tools.stack.series import upstream_folder
-    from llamacpp_tools.stack.upstream import load_upstream
-
-    return load_upstream(upstream_folder(folder))
 
 
 @app.command("list", epilog="Example: llt patches list --json")
@@ -110,16 +102,19 @@ def audit(source: SourceOption = None, patches: Patches = None, json_output: Jso
     from llamacpp_tools.cli.output import print_json
     from llamacpp_tools.errors import CheckFailed
     from llamacpp_tools.stack.audit import audit as core
+    from llamacpp_tools.stack.series import upstream_folder
+    from llamacpp_tools.stack.upstream import load_upstream
 
     folder = _folder(patches)
-    verdict = core(_upstream(folder), folder, source)
+    verdict = core(load_upstream(upstream_folder(folder)), folder, source)
     if json_output:
         print_json(_audit_document(verdict))
     else:
         for finding in verdict.findings:
             typer.echo(str(finding))
     if not verdict.good:
-        raise CheckFailed(f"{folder}: {len(verdict.findings)} findings, each with what to do above")
+        count = len(verdict.findings)
+        raise CheckFailed(f"{folder}: {count} finding{'' if count == 1 else 's'}")
     if not json_output:
         typer.echo(
             f"{len(verdict.patches)} patches are sound on {verdict.upstream}; series head {verdict.head}"
@@ -161,20 +156,22 @@ def refresh(
     patches: Patches = None,
     json_output: Json = False,
 ) -> None:
-    """Write the patch files again from the tree that `llt rebase` made.
+    """Write the patch files again from the tree that `llt rebase` made and named (under LLT_HOME/trees).
 
-    To change a patch, amend its commit in the tree; to add one, commit there: the subject names the file and the
-    body becomes `why` in series.yaml, where the rest is left for you to fill in. Files whose commit did not
-    change stay the same to the byte. No patch leaves the series without --drop.
+    Everything in the tree has to be committed. To change a patch, amend its commit; to add one, commit there: the
+    subject names the file and the body becomes `why` in series.yaml, where the rest is left for you to fill in.
+    Files whose commit did not change stay the same to the byte. No patch leaves the series without --drop.
     """
     from llamacpp_tools.cli.output import print_json
-    from llamacpp_tools.stack.refresh import Wish
+    from llamacpp_tools.stack.refresh import Wish, recover
     from llamacpp_tools.stack.refresh import refresh as core
-    from llamacpp_tools.stack.series import load_series
+    from llamacpp_tools.stack.series import load_series, upstream_of
 
     folder = _folder(patches)
+    recover(folder, source)
+    series = load_series(folder)
     wish = Wish(onto, source, tuple(drop or ()), reason, out)
-    done = core(_upstream(folder), load_series(folder), wish)
+    done = core(upstream_of(series), series, wish)
     if json_output:
         print_json(_refresh_document(done))
     else:
@@ -190,7 +187,11 @@ def _say(done: Refreshed) -> None:
     if done.to_fill_in:
         typer.echo(
             f"next: write what is marked FILL IN for {', '.join(done.to_fill_in)} in"
-            f" {done.folder / 'series.yaml'}, then run `llt patches audit`"
+            f" {done.folder / 'series.yaml'}, then run {done.audit}"
+        )
+    if any(what == "dropped" for _, what in done.files):
+        typer.echo(
+            "git sees only text: build before you commit, in case a patch calls what the dropped one defined"
         )
 
 

@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from llamacpp_tools.stack.apply import Outcome
-    from llamacpp_tools.stack.rebase import Stack, Stopped
     from llamacpp_tools.stack.series import Series
+    from llamacpp_tools.stack.stack import Stack, Stopped
     from llamacpp_tools.stack.touched import Touched
     from llamacpp_tools.stack.upstream import Upstream
 
@@ -53,7 +53,8 @@ def rebase(
     same command again. --abort goes back to what was. Exit code 1 unless every patch applies.
     """
     from llamacpp_tools.errors import BadInput, CheckFailed
-    from llamacpp_tools.stack import rebase as core
+    from llamacpp_tools.stack import stack as stacks
+    from llamacpp_tools.stack.rebase import rebase as run
 
     upstream, series = load(patches, without)
     if check and abort:
@@ -63,15 +64,15 @@ def rebase(
         return
     try:
         if check:
-            stack = core.check(upstream, series, onto, source)
+            stack = stacks.check(upstream, series, onto, source)
             if not stack.applied.complete:
-                raise core.Refused(stack, core.refusal(stack))
+                raise stacks.Refused(stack, stacks.refusal(stack))
         else:
-            stack = core.rebase(upstream, series, onto, source, stop=True)
-    except core.Stopped as stopped:
+            stack = run(upstream, series, onto, source, stop=True)
+    except stacks.Stopped as stopped:
         _report(stopped.stack, check, json_output, stopped)
         raise
-    except core.Refused as refused:
+    except stacks.Refused as refused:
         _report(refused.stack, check, json_output)
         raise CheckFailed(_in_short(refused.stack)) from refused
     _report(stack, check, json_output)
@@ -80,11 +81,10 @@ def rebase(
 def load(patches: Path | None, without: list[str] | None) -> tuple[Upstream, Series]:
     """The upstream file and the series of a patches folder, minus what is left out."""
     from llamacpp_tools import home
-    from llamacpp_tools.stack.series import load_series
-    from llamacpp_tools.stack.upstream import load_upstream
+    from llamacpp_tools.stack.series import load_series, upstream_of
 
-    folder = patches or home.shipped("patches")
-    return load_upstream(folder), load_series(folder).leave_out(tuple(without or ()))
+    series = load_series(patches or home.shipped("patches"))
+    return upstream_of(series), series.leave_out(tuple(without or ()))
 
 
 def _abort(upstream: Upstream, series: Series, onto: str | None, json_output: bool) -> None:
@@ -97,10 +97,12 @@ def _abort(upstream: Upstream, series: Series, onto: str | None, json_output: bo
         print_json({"aborted": back.tree, "tree_dir": folder, "head": back.head, "kept": back.kept})
         return
     typer.echo(
-        f"{back.tree_dir} is back at {back.head}" if back.tree_dir else f"{back.tree} is gone, as before"
+        f"{back.tree_dir} is back at {back.head}"
+        if back.tree_dir
+        else f"the tree {back.tree} is removed: there was none before"
     )
     if back.kept:
-        typer.echo(f"what lay in the tree is kept as commit {back.kept}")
+        typer.echo(f"what lay in the tree is kept as {back.kept}")
 
 
 def _report(stack: Stack, check: bool, json_output: bool, stopped: Stopped | None = None) -> None:
@@ -126,6 +128,8 @@ def _report(stack: Stack, check: bool, json_output: bool, stopped: Stopped | Non
             f"series head {stack.series_head}, the same wherever upstream came from", soft_wrap=True
         )
         console.print(f"series {stack.series.digest[:12]}, tree {stack.applied.tree[:12]}", soft_wrap=True)
+    if stack.kept:
+        console.print(f"what was committed in the tree is kept as {stack.kept}", soft_wrap=True)
     if stack.tree_dir and stack.applied.complete:
         console.print(f"ready in {stack.tree_dir}", soft_wrap=True)
 
@@ -172,6 +176,7 @@ def document(stack: Stack, check: bool, stopped: Stopped | None = None) -> dict[
         "tree": stack.applied.tree if stack.applied.complete else None,
         "checked_only": check,
         "tree_dir": str(stack.tree_dir) if stack.tree_dir else None,
+        "kept": stack.kept,
         "stopped": None if stopped is None else {
             "patch": stopped.state.current,
             "files": list(stopped.state.files),

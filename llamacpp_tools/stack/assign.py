@@ -6,10 +6,7 @@ their subject, and one that was reworded by its place and its files. Whatever is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.stack.export import changed_paths, subject
@@ -17,34 +14,6 @@ from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.series import Series
 
 _UNFINISHED = ("fixup!", "squash!", "amend!")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the last rebase of a tree wrote down.
-
-    Attributes:
-        base: upstream's commit under the tree.
-        series_digest: of the files that were applied.
-        commits: the commit of each patch, by name.
-        upstream_has: names of the patches that upstream already had.
-    """
-
-    base: str
-    series_digest: str
-    commits: Mapping[str, str]
-    upstream_has: tuple[str, ...] = ()
-
-
-def read_record(path: Path) -> Record | None:
-    """The record in `path`, or None if there is none that can be read."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        commits = {each["name"]: each["commit"] for each in raw["commits"]}
-        has = tuple(str(name) for name in raw.get("already_upstream", ()))
-        return Record(str(raw["base"]), str(raw["series_digest"]), commits, has)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def assign(

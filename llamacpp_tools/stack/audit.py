@@ -24,7 +24,7 @@ from llamacpp_tools.stack.patchfile import PatchFile, patch_bytes, scan_patch
 from llamacpp_tools.stack.series import Entry, Patch, SeriesFile, repeats, strays, undeclared
 from llamacpp_tools.stack.seriesedit import FILL_IN
 from llamacpp_tools.stack.source import obtain, repository
-from llamacpp_tools.stack.upstream import Upstream
+from llamacpp_tools.stack.upstream import Upstream, is_full_hash
 
 
 class Rule(enum.StrEnum):
@@ -170,15 +170,19 @@ def _meaning(folder: Path, listed: SeriesFile, upstream: Upstream) -> Iterator[F
         text = f"upstream: is {listed.upstream}, but the pin is {upstream.pin}: rebase onto it and refresh"
         yield Finding(Rule.SERIES, "series.yaml", 0, text)
     for key, version in (("upstream", listed.upstream), ("reaches", listed.reaches)):
-        if version is not None and upstream.version(version) is None:
-            text = f"{key}: {version} is not a version that upstream.yaml knows"
+        is_commit = key == "upstream" and is_full_hash(listed.upstream)
+        if version is not None and upstream.version(version) is None and not is_commit:
+            text = (
+                f"{key}: {version} is neither a commit nor a version that upstream.yaml knows: add it there"
+            )
             yield Finding(Rule.SERIES, "series.yaml", 0, text)
     for entry in listed.patches:
         texts = {"why": entry.why, "drop_when": entry.drop_when, "check": entry.check}
         texts |= {"upstream": " ".join(entry.upstream)}
         for key, value in texts.items():
-            if FILL_IN in value or (key != "upstream" and not value.strip()):
+            if FILL_IN in value or not value.strip():
                 text = f"{entry.name}: `{key}` is still to be written by a person"
+                text += " (`none` if upstream says nothing)" if key == "upstream" else ""
                 yield Finding(Rule.FILL_IN, "series.yaml", 0, text)
     for entry in listed.patches:
         for gone in listed.dropped:
@@ -269,7 +273,7 @@ def _head(listed: SeriesFile, label: str, head: str) -> list[Finding]:
     if listed.head == head:
         return []
     if listed.head is None:
-        text = f"records no head: the series gives {head} on {label}; `llt patches refresh` writes it"
+        text = f"records no head: the series gives {head} on {label}; refresh writes it"
     else:
         text = (
             f"records head {listed.head}, but the series gives {head} on {label}: if the patches are meant to"

@@ -41,10 +41,12 @@ def form_problems(raw: bytes) -> list[tuple[int, str]]:
         found.append(
             (1, "does not begin with the fixed From line, so it carries a commit hash or no mail header")
         )
+    # git folds a long header: the next line begins with a blank.
+    header = b"\n".join(lines[: _end_of_header(lines)]).replace(b"\n ", b" ").split(b"\n")
     missing = [
         pattern.split(b":")[0].decode()
         for pattern in _HEADERS
-        if not any(re.fullmatch(pattern, line) for line in lines[: _end_of_header(lines)])
+        if not any(re.fullmatch(pattern, line) for line in header)
     ]
     if missing:
         found.append((1, f"its mail header has no usable {', '.join(missing)} line"))

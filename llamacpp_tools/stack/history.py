@@ -25,7 +25,8 @@ from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput, CheckFailed, LltError, MissingTool
 from llamacpp_tools.stack import lock as locks
 from llamacpp_tools.stack.git import Git
-from llamacpp_tools.stack.source import FETCH_S, REMOTE_ANSWER_S, obtain, repository
+from llamacpp_tools.stack.remote import bundle_ref, remote_commit
+from llamacpp_tools.stack.source import FETCH_S, obtain, repository
 from llamacpp_tools.stack.upstream import Upstream, Version
 
 log = logging.getLogger(__name__)
@@ -196,16 +197,9 @@ def _named(there: Git, label: str, source: str) -> str:
 
 
 def _unbundle(git: Git, bundle: Path, label: str) -> str:
-    heads = git.run("bundle", "list-heads", str(bundle.absolute()), check=False)
-    if not heads.ok:
-        raise BadInput(f"{bundle} is not a git bundle")
-    refs = {name: commit for commit, name in (line.split(" ", 1) for line in heads.text.splitlines())}
-    for name in (f"refs/tags/{label}", f"refs/heads/{label}", f"refs/remotes/origin/{label}", "HEAD"):
-        if name in refs:
-            where = str(bundle.absolute())
-            git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", where, f"+{name}:{_TO}")
-            return _head(git)
-    raise BadInput(f"{bundle} holds neither {label} nor a HEAD")
+    where, ref = str(bundle.absolute()), bundle_ref(git, bundle, label)
+    git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", where, f"+{ref}:{_TO}")
+    return _head(git)
 
 
 def _head(git: Git) -> str:
@@ -216,7 +210,6 @@ def _head(git: Git) -> str:
 
 def _fetch_history(upstream: Upstream, url: str, label: str) -> Git:
     """The kept repository for histories, with the commits since the pin's day up to `label`."""
-    wanted = [label, f"refs/heads/{label}", f"refs/tags/{label}", f"refs/tags/{label}^{{}}"]
     folder = home.sources_dir() / "history.git"
     folder.mkdir(parents=True, exist_ok=True)
     with locks.hold(home.sources_dir() / "history.lock", wait=True) as held:
@@ -224,14 +217,7 @@ def _fetch_history(upstream: Upstream, url: str, label: str) -> Git:
         locks.clear_stale(folder, ("shallow.lock", "packed-refs.lock", f"{_TO}.lock"))
         if not (folder / "HEAD").is_file():
             git.run("init", "--quiet", "--bare", "--initial-branch=llt", ".")
-        answer = git.run("ls-remote", "--", url, *wanted, check=False, timeout_s=REMOTE_ANSWER_S)
-        if not answer.ok:
-            said = answer.stderr.strip().splitlines()
-            raise MissingTool(said[-1] if said else "no answer")
-        refs = {name: commit for commit, name in (line.split("\t") for line in answer.text.splitlines())}
-        commit = next((refs[name] for name in reversed(wanted) if name in refs), label)
-        if commit == label and len(label) != 40:
-            raise MissingTool(f"it has no {label}")
+        commit = remote_commit(git, url, label)
         since = (upstream.pinned.date - _SLACK).isoformat()
         log.info("fetching the commits of %s since %s", label, since)
         git.run(

@@ -187,6 +187,9 @@ class _Scan:
         elif found := _HUNK.match(line):
             self.in_header = False
             self._hunk(found)
+        elif line.startswith(b"@@"):
+            self._say(Trap.COUNT, f"{_text(line)} is no header of a hunk: export the patch again")
+            self.changes = True
 
     def _after_hunk(self, line: bytes) -> bool:
         """Read a line that follows a hunk; True if the rest of the file is the mail's signature."""

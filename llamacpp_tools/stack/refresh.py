@@ -1,8 +1,8 @@
 """`llt patches refresh`: the patch files and `series.yaml` written again from the commits of a tree.
 
 Everything is worked out and tried in memory first: the new texts are applied to upstream's commit, must give
-the tree's own content, and must export to the same bytes again. Only then are files written, each in one step,
-`series.yaml` last but for the removal of what was dropped. At the end the tree is put on the commits that the
+the tree's own content, and must export to the same bytes again. Only then are files written, all of
+them as one step (`stack.rewrite`). At the end the tree is put on the commits that the
 new files give, which hold the same content, so that the next refresh and the next rebase begin from there.
 """
 
@@ -11,15 +11,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput, CheckFailed
-from llamacpp_tools.files import write_atomic, write_text_atomic
-from llamacpp_tools.stack import resume
+from llamacpp_tools.stack import resume, rewrite
 from llamacpp_tools.stack.apply import Applied, apply_series
-from llamacpp_tools.stack.assign import Record, assign, read_record
+from llamacpp_tools.stack.assign import assign
 from llamacpp_tools.stack.export import (
     changed_paths,
     commits_between,
@@ -32,8 +31,9 @@ from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.lock import hold
 from llamacpp_tools.stack.patchfile import parse_patch
 from llamacpp_tools.stack.rebase import rebase
-from llamacpp_tools.stack.series import Entry, Patch, Series, load_series, undeclared
-from llamacpp_tools.stack.seriesedit import FILL_IN, drop_entry, insert_entry, set_value
+from llamacpp_tools.stack.resume import Record
+from llamacpp_tools.stack.series import Entry, Patch, Series, load_series, undeclared, upstream_of
+from llamacpp_tools.stack.seriesedit import FILL_IN, drop_entry, insert_entry, remove_value, set_value
 from llamacpp_tools.stack.source import Source, obtain, repository, slug
 from llamacpp_tools.stack.upstream import Upstream
 
@@ -71,9 +71,11 @@ class Refreshed:
         upstream: the version that they are for now; a commit if it has no name that `upstream.yaml` knows.
         tree_dir: the tree that they were read from.
         head: the commit that the whole series gives, as recorded (`export.portable_head`).
-        files: (file name, "unchanged", "changed", "new" or "dropped"), in the order of the series.
+        files: (file name, "unchanged", "copied" (unchanged, into `out`), "changed", "new" or "dropped"), in the
+            order of the series.
         range_diff: git's comparison of the old commits with the new; empty if every file is unchanged.
         to_fill_in: names of new patches whose entry a person has to finish.
+        audit: the command line that audits the folder.
     """
 
     folder: Path
@@ -83,11 +85,12 @@ class Refreshed:
     files: tuple[tuple[str, str], ...]
     range_diff: str
     to_fill_in: tuple[str, ...]
+    audit: str = ""
 
     @property
     def changed(self) -> bool:
         """True if any file is not what it was."""
-        return any(what != "unchanged" for _, what in self.files)
+        return any(what not in ("unchanged", "copied") for _, what in self.files)
 
 
 def refresh(upstream: Upstream, series: Series, wish: Wish | None = None) -> Refreshed:
@@ -101,10 +104,11 @@ def refresh(upstream: Upstream, series: Series, wish: Wish | None = None) -> Ref
     """
     wish = wish or Wish()
     label = _checked_label(upstream, series, wish)
-    tree_dir = _tree_dir(series, label, wish)
+    tree_dir = _tree_dir(upstream, series, label, wish)
     with hold(home.trees_dir() / f"{tree_dir.name}.lock", wait=False):
-        record = read_record(resume.record_path(tree_dir.name))
-        _require_ready(tree_dir)
+        record = resume.read_record(tree_dir.name)
+        _require_ready(tree_dir, series)
+        _require_own(tree_dir, series, record)
         git = Git(tree_dir)
         found = obtain(upstream, label, wish.source)
         base = record.base if record is not None else found.commit
@@ -113,10 +117,26 @@ def refresh(upstream: Upstream, series: Series, wish: Wish | None = None) -> Ref
         after = _settled(git, base, patches, wish)
         # A branch or a path names something else tomorrow: what the files are for is the commit.
         version = label if upstream.version(label) is not None else base
-        refreshed = _write(git, series, wish, version, before, after, tree_dir)
+        refreshed = _write(git, series, wish, label, version, before, after, tree_dir)
     if found.commit == base:
         rebase(upstream, load_series(refreshed.folder), label, wish.source)
+    rewrite.settle(refreshed.folder)
     return refreshed
+
+
+def recover(folder: Path, source: str | None = None) -> None:
+    """Finish a refresh of `folder` that was killed after it had begun to write; else do nothing.
+
+    Raises:
+        CheckFailed: the tree, whose commits the files have by now, has changes of its own since.
+    """
+    rewrite.finish(folder)
+    label = rewrite.pending(folder)
+    if label is not None:
+        log.warning("a refresh of %s was cut short: its files are written, the tree follows", folder)
+        series = load_series(folder)
+        rebase(upstream_of(series), series, label, source)
+        rewrite.settle(folder)
 
 
 def _checked_label(upstream: Upstream, series: Series, wish: Wish) -> str:
@@ -124,6 +144,10 @@ def _checked_label(upstream: Upstream, series: Series, wish: Wish) -> str:
     label = wish.onto or (upstream.pin if at_home or not series.upstream else series.upstream)
     names = [patch.name for patch in series.patches]
     for name in wish.drop:
+        if any(gone.name == name for gone in series.dropped):
+            raise BadInput(
+                f"{name} is dropped already: `dropped` in {series.folder / 'series.yaml'} has the reason"
+            )
         if name not in names:
             raise BadInput(f"no patch {name!r} in {series.folder}; the series has {', '.join(names)}")
     if wish.drop and not wish.reason.strip():
@@ -135,24 +159,37 @@ def _checked_label(upstream: Upstream, series: Series, wish: Wish) -> str:
             f"{series.folder} is for {series.upstream or upstream.pin}: name another folder for the files of"
             f" {label} with --out, as `--out {series.folder / slug(label)}`"
         )
+    if wish.out is not None and wish.out.exists() and not wish.out.is_dir():
+        raise BadInput(f"--out {wish.out} is a file: name a folder")
     if wish.out is not None and (wish.out / "series.yaml").exists():
         raise BadInput(f"{wish.out} has a series already: refresh that one with --patches {wish.out}")
     return label
 
 
-def _tree_dir(series: Series, label: str, wish: Wish) -> Path:
+def _tree_dir(upstream: Upstream, series: Series, label: str, wish: Wish) -> Path:
     without = "".join(f"-without-{patch.name}" for patch in series.patches if patch.name in wish.drop)
     for name in (f"patched-{slug(label)}", f"patched{without}-{slug(label)}"):
         if (home.trees_dir() / name / ".git").exists():
             return home.trees_dir() / name
-    raise CheckFailed(f"there is no tree for {label} yet: make it with `llt rebase --onto {label}`")
+    onto = None if label == upstream.pin else label
+    raise CheckFailed(f"there is no tree for {label} yet: make it with {series.command('rebase', onto)}")
 
 
-def _require_ready(tree_dir: Path) -> None:
+def _require_own(tree_dir: Path, series: Series, record: Record | None) -> None:
+    """Refuse a tree that holds another series: its commits would be taken for patches of this one."""
+    if record is not None and record.folder not in ("", str(series.folder.resolve())):
+        raise CheckFailed(
+            f"the tree {tree_dir} was made from the series in {record.folder}: name that one with --patches, or put"
+            f" this one into the tree first with {series.command('rebase')}"
+        )
+
+
+def _require_ready(tree_dir: Path, series: Series) -> None:
     state = resume.load_state(tree_dir.name)
     if state is not None:
         raise CheckFailed(
-            f"a rebase of {tree_dir} is stopped at {state.current}: finish it with `llt rebase --onto {state.label}`"
+            f"a rebase of {tree_dir} is stopped at {state.current}: finish it with"
+            f" {series.command('rebase', state.label)}"
         )
     # Untracked files count: one that was never added would be missing from the patch.
     left = [line[3:] for line in Git(tree_dir).text("status", "--porcelain").splitlines()]
@@ -219,11 +256,9 @@ def _refuse_missing(
         f"{name} ({'upstream has this change already' if name in taken else 'its commit is gone'})"
         for name in missing
     )
-    mend = "" if set(missing) <= taken else ", or bring it back with `llt rebase`"
-    raise CheckFailed(
-        f"the tree has no commit for {told}: take it out of the series with"
-        f" `llt patches refresh --drop {missing[0]} --reason TEXT`{mend}"
-    )
+    mend = "" if set(missing) <= taken else f"bring it back with {series.command('rebase')}, or "
+    drop = series.command(f"patches refresh --drop {missing[0]} --reason TEXT")
+    raise CheckFailed(f"the tree has no commit for {told}: {mend}take it out of the series with {drop}")
 
 
 def _refuse_stale(series: Series, patch: Patch, record: Record | None, old: str | None, raw: bytes) -> None:
@@ -233,7 +268,7 @@ def _refuse_stale(series: Series, patch: Patch, record: Record | None, old: str 
     if old is not None and record.commits.get(patch.name) == old:
         return
     raise CheckFailed(
-        f"{patch.file.path} was changed after the tree was made: run `llt rebase` to put the files into the tree"
+        f"{patch.file.path} was changed after the tree was made: run {series.command('rebase')} to put the files in"
         " (its own commits are kept under refs/llt/backup/), then make your change there again"
     )
 
@@ -318,38 +353,41 @@ def _require_same_words(git: Git, original: str, commit: str) -> None:
 
 
 def _write(
-    git: Git, series: Series, wish: Wish, version: str, before: Applied, after: _Settled, tree_dir: Path
+    git: Git,
+    series: Series,
+    wish: Wish,
+    label: str,
+    version: str,
+    before: Applied,
+    after: _Settled,
+    tree_dir: Path,
 ) -> Refreshed:
     folder = wish.out or series.folder
     head = portable_head(repository(), after.applied)
-    text = _series_text(series, wish, version, after.patches, head)
-    files: list[tuple[str, str]] = []
-    for patch in after.patches:
-        path = folder / patch.entry.file
-        files.append((path.name, _what(patch, series)))
-        if not path.is_file() or path.read_bytes() != patch.file.raw:
-            with write_atomic(path) as part:
-                part.write_bytes(patch.file.raw)
-    if not (folder / "series.yaml").is_file() or (folder / "series.yaml").read_text(encoding="utf-8") != text:
-        write_text_atomic(folder / "series.yaml", text)
-    for gone in (patch for patch in series.patches if patch.name in wish.drop):
-        (folder / gone.entry.file).unlink(missing_ok=True)
-        files.append((gone.entry.file, "dropped"))
-    changed = any(what != "unchanged" for _, what in files)
+    files = [(patch.entry.file, _what(patch, series, wish)) for patch in after.patches]
+    files += [(patch.entry.file, "dropped") for patch in series.patches if patch.name in wish.drop]
+    texts = {patch.entry.file: patch.file.raw for patch in after.patches}
+    texts["series.yaml"] = _series_text(series, wish, version, after.patches, head).encode()
+    gone = [] if wish.out else [patch.entry.file for patch in series.patches if patch.name in wish.drop]
+    rewrite.replace_all(folder, texts, gone, label)
+    changed = any(what not in ("unchanged", "copied") for _, what in files)
     known = {patch.name for patch in series.patches}
     return Refreshed(
         folder, version, tree_dir, head, tuple(files),
         range_diff(repository(), before, after.applied) if changed else "",
         tuple(patch.name for patch in after.patches if patch.name not in known),
+        replace(series, folder=folder).command("patches audit"),
     )  # fmt: skip
 
 
-def _what(patch: Patch, series: Series) -> str:
+def _what(patch: Patch, series: Series, wish: Wish) -> str:
     """What became of a file, against the text that the series had, wherever that lay."""
     old = next((each for each in series.patches if each.name == patch.name), None)
     if old is None:
         return "new"
-    return "unchanged" if old.file.raw == patch.file.raw else "changed"
+    if old.file.raw != patch.file.raw:
+        return "changed"
+    return "unchanged" if wish.out is None else "copied"
 
 
 def _series_text(series: Series, wish: Wish, version: str, patches: Sequence[Patch], head: str) -> str:
@@ -364,4 +402,6 @@ def _series_text(series: Series, wish: Wish, version: str, patches: Sequence[Pat
         text = drop_entry(text, name, wish.reason, version)
     if series.upstream != version:
         text = set_value(text, "upstream", version)
+        # How far the old texts reach says nothing of these.
+        text = remove_value(text, "reaches") if series.reaches is not None else text
     return text if series.head == head else set_value(text, "head", head)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class State:
         rejects: those of them (`*.rej`) that hold hunks which could not be merged.
         previous_head: the tree's HEAD before the rebase; None if there was no tree.
         previous_ref: the branch that HEAD was on, if any.
+        folder: where the series lies.
     """
 
     tree: str
@@ -84,10 +85,32 @@ class State:
     rejects: tuple[str, ...] = ()
     previous_head: str | None = None
     previous_ref: str | None = None
+    folder: str = ""
 
     def but(self, **changes: Any) -> State:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the last rebase of a tree wrote down.
+
+    Attributes:
+        base: upstream's commit under the tree.
+        series_digest: of the files that were applied.
+        head: the commit that llt put the tree at.
+        folder: where those files lay; empty if an older llt wrote the record.
+        commits: the commit of each patch, by name.
+        upstream_has: names of the patches that upstream already had.
+    """
+
+    base: str
+    series_digest: str
+    head: str
+    folder: str
+    commits: Mapping[str, str]
+    upstream_has: tuple[str, ...] = ()
 
 
 def state_path(tree: str) -> Path:
@@ -153,6 +176,7 @@ def save_record(state: State) -> None:
         "base": state.base,
         "upstream": state.label,
         "series_digest": state.series_digest,
+        "folder": state.folder,
         "head": state.target,
         "commits": [
             {"name": done.name, "commit": done.commit, "status": done.status, "detail": done.detail}
@@ -165,6 +189,24 @@ def save_record(state: State) -> None:
     path = record_path(state.tree)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text_atomic(path, text)
+
+
+def read_record(tree: str) -> Record | None:
+    """The record of a tree, or None if there is none that can be read."""
+    try:
+        raw = json.loads(record_path(tree).read_text(encoding="utf-8"))
+        commits = {each["name"]: each["commit"] for each in raw["commits"]}
+        has = tuple(str(name) for name in raw.get("already_upstream", ()))
+        return Record(
+            str(raw["base"]),
+            str(raw["series_digest"]),
+            str(raw["head"]),
+            str(raw.get("folder", "")),
+            commits,
+            has,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def recorded(tree: str, base: str, series: Series) -> tuple[Done, ...] | None:

@@ -17,9 +17,11 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.stack.patchfile import PatchFile, read_patch
-from llamacpp_tools.stack.upstream import load_strict
+from llamacpp_tools.stack.rewrite import is_unfinished
+from llamacpp_tools.stack.upstream import Upstream, load_strict, load_upstream
 
 Slug = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 FileName = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9]{4}-[A-Za-z0-9._-]+\.patch$")]
@@ -106,6 +108,15 @@ class Series:
             digest.update(patch.file.raw)
         return digest.hexdigest()
 
+    def command(self, verb: str, onto: str | None = None) -> str:
+        """An llt command line for this very series, in backquotes, to be named in a message."""
+        words = ["llt", verb]
+        if onto is not None:
+            words += ["--onto", onto]
+        if self.folder.resolve() != home.shipped("patches").resolve():
+            words += ["--patches", str(self.folder)]
+        return f"`{' '.join(words)}`"
+
     def leave_out(self, names: tuple[str, ...]) -> Series:
         """The series without the named patches.
 
@@ -127,6 +138,10 @@ def load_series(folder: Path) -> Series:
         BadInput: a file is missing or malformed, a patch touches what its entry does not declare, or a
             `.patch` file lies in the folder that `series.yaml` does not name.
     """
+    if is_unfinished(folder):
+        raise BadInput(
+            f"a refresh of {folder} was cut short: finish it with `llt patches refresh --patches {folder}`"
+        )
     listed = load_strict(folder / "series.yaml", SeriesFile)
     for value in repeats(listed.patches):
         raise BadInput(f"{folder / 'series.yaml'} names {value} twice")
@@ -165,5 +180,23 @@ def repeats(entries: Sequence[Entry]) -> list[str]:
 
 
 def upstream_folder(folder: Path) -> Path:
-    """Where the `upstream.yaml` of a series lies: beside it, or above it for `patches/<version>/`."""
-    return folder if (folder / "upstream.yaml").is_file() else folder.absolute().parent
+    """Where the `upstream.yaml` of a series lies: beside it, above it for `patches/<version>/`, else llt's own.
+
+    Raises:
+        BadInput: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder: name one that holds a series.yaml with --patches")
+    places = (folder, folder.absolute().parent)
+    return next((place for place in places if (place / "upstream.yaml").is_file()), home.shipped("patches"))
+
+
+def upstream_of(series: Series) -> Upstream:
+    """The `upstream.yaml` of a series; where that lies elsewhere, the series' own version takes the pin's place.
+
+    Raises:
+        BadInput: the file is missing or malformed, or the version is neither known nor a commit.
+    """
+    place = upstream_folder(series.folder)
+    upstream = load_upstream(place)
+    return upstream if place == series.folder else upstream.pinned_at(series.upstream)

@@ -58,6 +58,19 @@ def set_value(text: str, key: str, value: str) -> str:
     return _edit(text, edited, lambda series: series.model_copy(update={key: value}))
 
 
+def remove_value(text: str, key: str) -> str:
+    """Take one of the optional values above `patches` (head, reaches) out.
+
+    Raises:
+        BadInput: the layout of the file is not one that this can edit.
+    """
+
+    def edited(lines: list[str]) -> None:
+        del lines[_top(text)[key]]
+
+    return _edit(text, edited, lambda series: series.model_copy(update={key: None}))
+
+
 def insert_entry(text: str, entry: Entry, after: str | None) -> str:
     """Add an entry behind the one named `after`, or as the first.
 

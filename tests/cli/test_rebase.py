@@ -47,7 +47,10 @@ def test_stop_go_on_and_go_back(home: Path, llt: Llt, folder: Path, edit: Edit) 
     assert json.loads(stopped.stdout)["stopped"]["files"] == [A]
     assert "then run the same command again, or with --abort" in stopped.stderr
     back = llt(*command, "--abort")
-    assert (back.returncode, back.stdout.splitlines()[0]) == (0, "patched-master is gone, as before")
+    assert (back.returncode, back.stdout.splitlines()[0]) == (
+        0,
+        "the tree patched-master is removed: there was none before",
+    )
     assert not tree.exists()
     table = llt(*command)
     assert table.returncode == 1

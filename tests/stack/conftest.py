@@ -73,7 +73,8 @@ def patches(tmp_path: Path, upstream: Upstream) -> Callable[[dict[str, bytes]], 
             file = f"{number:04d}-{name}.patch"
             (folder / file).write_bytes(raw)
             entries.append(
-                f"  - {{file: {file}, name: {name}, why: a test, drop_when: never, paths: ['src/*'], check: none}}\n"
+                f"  - {{file: {file}, name: {name}, why: a test, upstream: [none], drop_when: never,"
+                " paths: ['src/*'], check: none}\n"
             )
         (folder / "series.yaml").write_text("schema: 1\nupstream: v1\npatches:\n" + "".join(entries))
         tree = upstream.git.tree_of("v1")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from llamacpp_tools.errors import MissingTool
-from llamacpp_tools.stack import source
+from llamacpp_tools.stack import remote
 from llamacpp_tools.stack.git import Git, GitFailed
-from llamacpp_tools.stack.rebase import check
 from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.stack import check
 from llamacpp_tools.stack.upstream import load_upstream
 
 from .conftest import Upstream
@@ -38,7 +38,7 @@ def test_a_remote_that_never_answers_costs_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = patches(two_patches(upstream, edit))
-    monkeypatch.setattr(source, "REMOTE_ANSWER_S", 1.0)
+    monkeypatch.setattr(remote, "ANSWER_S", 1.0)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()

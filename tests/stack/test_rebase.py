@@ -6,8 +6,9 @@ import pytest
 
 from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.stack.git import Git
-from llamacpp_tools.stack.rebase import check, rebase
+from llamacpp_tools.stack.rebase import rebase
 from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.stack import check
 from llamacpp_tools.stack.upstream import load_upstream
 
 from .conftest import BASE, Upstream

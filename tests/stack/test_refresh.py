@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llamacpp_tools import home as homes
+from llamacpp_tools.cli.main import run
 from llamacpp_tools.errors import BadInput, CheckFailed
+from llamacpp_tools.stack import rewrite
 from llamacpp_tools.stack.audit import Rule
 from llamacpp_tools.stack.git import Git
-from llamacpp_tools.stack.rebase import Refused, rebase
+from llamacpp_tools.stack.rebase import rebase
 from llamacpp_tools.stack.refresh import Refreshed, Wish, refresh
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.seriesedit import FILL_IN
+from llamacpp_tools.stack.stack import Refused
 from llamacpp_tools.stack.upstream import load_upstream
 from tests.conftest import PATCHES
 
@@ -328,23 +333,60 @@ def test_a_file_changed_after_the_tree_was_made_is_not_overwritten(folder: Path)
     assert dict(refreshed(folder).files) == {FIRST: "unchanged", SECOND: "unchanged"}
 
 
-def test_a_refresh_that_was_cut_short_is_finished_by_the_next(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def killed_at(call: int, act: Callable[[], object]) -> bool:
+    """Run `act` in a child that dies before the `call`-th change to the disk; False if it came to its end."""
+    child = os.fork()
+    if child == 0:
+        left = [call]
+
+        def deadly(change: Callable[..., object]) -> Callable[..., object]:
+            def changed(*args: object, **more: object) -> object:
+                if left[0] == 0:
+                    os._exit(9)
+                left[0] -= 1
+                return change(*args, **more)
+
+            return changed
+
+        Path.replace = deadly(Path.replace)  # type: ignore[method-assign,assignment]
+        Path.unlink = deadly(Path.unlink)  # type: ignore[method-assign,assignment]
+        shutil.rmtree = deadly(shutil.rmtree)  # type: ignore[assignment]
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_killed_at_every_change_to_the_disk_the_next_refresh_recovers(
+    folder: Path, tmp_path: Path, drop: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     git = tree_of()
-    write(git, "src/c.txt", "newer\n")
-    as_a_person(git, "commit", "--quiet", "--amend", "--no-edit")
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("llamacpp_tools.stack.refresh.write_text_atomic", killed)
-        with pytest.raises(KeyboardInterrupt):
-            refreshed(folder)
-    assert b"+newer" in contents(folder)[SECOND]
-    refreshed(folder)
-    assert audited(folder).good
+    write(git, "src/d.txt", "quite new\n")
+    as_a_person(git, "commit", "--quiet", "--message", "A third one\n\nWhy it is so.")
+    shutil.copytree(homes.llt_home(), tmp_path / "home-before", symlinks=True)
+    shutil.copytree(folder, tmp_path / "before")
+    words = ["--drop", "first", "--reason", "gone"] if drop else []
+    wish = {"drop": ("first",), "reason": "gone"} if drop else {}
+    refreshed(folder, **wish)
+    after = contents(folder)
+    for call in range(100):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "before", folder)
+        shutil.rmtree(homes.llt_home())
+        shutil.copytree(tmp_path / "home-before", homes.llt_home(), symlinks=True)
+        if not killed_at(call, lambda: refreshed(folder, **wish)):
+            break
+        if contents(folder) != after:
+            assert rewrite.is_unfinished(folder) or contents(folder) == contents(tmp_path / "before")
+        code = run(["patches", "refresh", "--patches", str(folder), *words])
+        said = capsys.readouterr().err
+        assert code == 0 or "first is dropped already" in said, (call, said)
+        assert contents(folder) == after, call
+        assert not (folder / ".llt-refresh").exists()
+        assert {what for _, what in refreshed(folder).files} == {"unchanged"}
+    assert call > 8
 
 
 def test_there_is_no_tree_yet(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:

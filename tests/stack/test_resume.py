@@ -22,9 +22,10 @@ from llamacpp_tools.stack import resume
 from llamacpp_tools.stack.apply import Status
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.lock import hold
-from llamacpp_tools.stack.rebase import Aborted, Refused, Stack, Stopped, abort, rebase
+from llamacpp_tools.stack.rebase import abort, rebase
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.source import repository
+from llamacpp_tools.stack.stack import Aborted, Refused, Stack, Stopped
 from llamacpp_tools.stack.upstream import load_upstream
 
 from .conftest import BASE, Upstream
@@ -150,7 +151,7 @@ def test_once_resolved_a_further_run_finds_it_done(case: Case) -> None:
     assert (again.applied.head, again.applied.complete) == (head, True)
     assert (tree() / A).stat().st_mtime_ns == before
     # A build carries exactly the files of the series, so it takes the tree only once they are refreshed.
-    with pytest.raises(Refused, match="resolved by hand: `llt patches refresh`"):
+    with pytest.raises(Refused, match="resolved by hand: `llt patches refresh --onto master --patches "):
         case.rebase(stop=False)
 
 
@@ -227,8 +228,10 @@ def test_abort_puts_back_head_index_and_files(case: Case) -> None:
     assert look(tree()) == before
     assert back.kept is not None
     assert repository().text("show", f"{back.kept}:{A}") == "half an answer"
-    refs = repository().text("for-each-ref", "--format=%(objectname)", "refs/llt/backup/patched-master/")
-    assert {before["head"], back.kept} <= set(refs.splitlines())
+    refs = repository().text(
+        "for-each-ref", "--format=%(objectname) %(refname)", "refs/llt/backup/patched-master/"
+    )
+    assert {before["head"], back.kept} <= set(refs.split())
     with pytest.raises(BadInput, match="no rebase of patched-master is under way"):
         case.abort()
 

@@ -13,8 +13,8 @@ import pytest
 from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.stack.apply import Applied, Status, apply_series
 from llamacpp_tools.stack.git import Git
-from llamacpp_tools.stack.rebase import check
 from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.stack import check
 from llamacpp_tools.stack.upstream import load_upstream
 
 from .conftest import BASE, Upstream
@@ -237,7 +237,9 @@ def test_a_path_that_is_nothing_is_bad_input(
 
 
 BODY = "    begin();\n    a = load();\n    check(a);\n    b = step(a);\n    keep(b);\n    done();\n    end();\n}\n"
-TWINS = "".join(f"void {name}() {{\n" + "".join(f"    // {name} {n}\n" for n in range(6)) + BODY for name in "uvw")
+TWINS = "".join(
+    f"void {name}() {{\n" + "".join(f"    // {name} {n}\n" for n in range(6)) + BODY for name in "uvw"
+)
 STEP, OURS = "    b = step(a);\n", "    b = ours(a);\n"
 
 
