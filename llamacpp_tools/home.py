@@ -24,7 +24,7 @@ def sources_dir() -> Path:
 
 
 def trees_dir() -> Path:
-    """Checked-out upstream trees, one folder per tree hash."""
+    """Checked-out upstream trees, one folder per variant and version."""
     return llt_home() / "trees"
 
 

@@ -34,6 +34,7 @@ def build(
     from llamacpp_tools.models.shelf import proof_model
     from llamacpp_tools.stack.rebase import rebase
     from llamacpp_tools.stack.series import Series
+    from llamacpp_tools.stack.source import slug
 
     asked = [name for name, wanted in (("cpu", cpu), ("vulkan", vulkan), ("cuda", cuda)) if wanted]
     if len(asked) > 1:
@@ -47,7 +48,7 @@ def build(
         series = Series(series.folder, ())
     name = variant + "".join(f"-without-{left_out}" for left_out in series.without)
     # A build onto another version never takes the place of the pin's.
-    name += f"-onto-{onto}" if onto and onto != upstream.pin else ""
+    name += f"-onto-{slug(onto)}" if onto and onto != upstream.pin else ""
     with step_progress(f"building {name} for {backend}") as progress:
         progress(0, 0, "getting upstream and applying the series")
         stack = rebase(upstream, series, onto, source)

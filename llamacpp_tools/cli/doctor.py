@@ -94,11 +94,12 @@ def _folders(parent: Path) -> list[str]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    from llamacpp_tools.cli.output import stdout_console
+
+    console = stdout_console()
     for name, backend in report["backends"].items():
         state = "[green]can be built[/]" if backend["buildable"] else "[red]cannot be built[/]"
         table = Table(title=f"{name}: {state}", title_justify="left", expand=False)

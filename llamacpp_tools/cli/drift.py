@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 To = Annotated[
     str | None,
-    typer.Option("--to", help="A known version, tag, branch or commit [default: the last known version]."),
+    typer.Option(
+        "--to",
+        help="A known version, tag, branch or commit, or the path of a clone [default: the last known version].",
+    ),
 ]
 Out = Annotated[
     list[Path] | None,
@@ -36,7 +39,10 @@ def drift(
     """Per patch: its status at REF, the first upstream commit that breaks it, and what touched its functions.
 
     Over upstream's commits where they can be had (the git remote, or a clone, bundle or URL named with --source),
-    else over the known versions of upstream.yaml. Exit code 0 if the whole series applies at REF, else 1.
+    else over the known versions of upstream.yaml. A patch applies if it is clean, moved (at other lines) or
+    three-way (merged, because upstream changed lines nearby). "First break" is the first after the pin; a later
+    commit may heal it. Heat is what upstream changed in a patch's files and functions, even while it applies.
+    Exit code 0 if the whole series applies at REF, else 1.
     """
     from llamacpp_tools.cli.output import print_json, step_progress
     from llamacpp_tools.cli.rebase import load
@@ -48,11 +54,12 @@ def drift(
         if path.suffix not in (".json", ".md"):
             raise BadInput(f"--out {path}: a report is a .json or a .md file")
     upstream, series = load(patches, None)
-    with step_progress("applying the series") as tell:
+    with step_progress("states of the patched files") as tell:
         report = core.drift(upstream, series, to, source, tell)
     told = document(report)
     for path in out or ():
         write_text_atomic(path, as_json(told) if path.suffix == ".json" else markdown(told))
+        typer.echo(f"report: {path}", err=True)
     if json_output:
         print_json(told)
     else:
@@ -159,7 +166,14 @@ def as_json(told: dict[str, Any]) -> str:
 
 def summary(told: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Column names and rows of the table with a line for each patch."""
-    heads = ["patch", f"at {told['to']['label']}", "first break", "heals at", "newest clean", "heat"]
+    heads = [
+        "patch",
+        f"at {told['to']['label']}",
+        "first break after the pin",
+        "heals at",
+        "newest where it applies",
+        "heat",
+    ]
     rows = []
     for each in told["patches"]:
         broken = each["first_break"]
@@ -205,13 +219,15 @@ def heat_rows(told: dict[str, Any], name: str, limit: int | None = None) -> tupl
 def sentences(told: dict[str, Any]) -> list[str]:
     """What was looked at, and how far the series goes."""
     clean = told["newest_clean"]
-    what = "commits" if told["kind"] == "history" else "known versions"
+    what = "commit" if told["kind"] == "history" else "known version"
+    count = told["steps"] - 1
     lines = [
-        f"{told['steps']} {what} from {told['pin']['label']} to {told['to']['label']} ({told['to']['date']});"
-        f" {told['evaluated']} distinct states applied, {told['verified']} steps applied again straight.",
+        f"{count} {what}{'' if count == 1 else 's'} after {told['pin']['label']}, up to {told['to']['label']}"
+        f" ({told['to']['date']}). The series was applied once for each of the {told['evaluated']} states in which"
+        f" its files occur, and again in full at {told['verified']} of the steps, to check.",
         "The whole series applies at none of them."
         if clean is None
-        else f"Newest with the whole series clean: {_name(clean)} ({clean['date']}).",
+        else f"The newest at which the whole series applies: {_name(clean)} ({clean['date']}).",
     ]
     if told["note"]:
         lines.append(f"Not every commit was looked at: {told['note']}.")
@@ -221,7 +237,7 @@ def sentences(told: dict[str, Any]) -> list[str]:
 def markdown(told: dict[str, Any]) -> str:
     """The text of a `.md` report."""
     parts = [f"# Drift of the series from {told['pin']['label']} to {told['to']['label']}", *sentences(told)]
-    parts.append(f"Series {told['series_digest'][:12]}. Made by `llt drift --to {told['to']['label']}`.")
+    parts.append(f"Series {told['series_digest'][:12]}. Asked: {told['origin']}.")
     parts += ["## Per patch", _table(*summary(told))]
     if "versions" in told:
         parts += ["## Per version", _table(*matrix(told))]
@@ -246,10 +262,11 @@ def _name(step: dict[str, Any]) -> str:
 
 
 def _print(told: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from llamacpp_tools.cli.output import stdout_console
+
+    console = stdout_console()
 
     def show(title: str, heads: list[str], rows: Iterable[list[str]]) -> None:
         table = Table(title=title, title_justify="left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,25 @@ if TYPE_CHECKING:
     from llamacpp_tools.build.cmake import Progress
 
 
+_WIDE = 160
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout, and nothing else there."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def stdout_console() -> Console:
+    """A rich console on stdout; wide where that is no terminal, so that a file or a pipe gets whole words."""
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would end with 1, which says that a check failed; `cli.main` knows what this is.
+            raise BrokenPipeError
+
+    is_narrow_by_guess = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Quiet(width=_WIDE if is_narrow_by_guess else None)
 
 
 def stderr_console() -> Console:

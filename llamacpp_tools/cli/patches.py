@@ -38,10 +38,11 @@ def list_patches(patches: Patches = None, json_output: Json = False) -> None:
     if json_output:
         print_json(_series_document(series))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from llamacpp_tools.cli.output import stdout_console
+
+    console = stdout_console()
     console.print(f"{series.folder}: for {series.upstream}, reaches {series.reaches or 'not recorded'}")
     console.print(f"series head {series.head or 'not recorded'}", soft_wrap=True)
     for patch in series.patches:

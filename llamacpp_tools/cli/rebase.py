@@ -111,8 +111,9 @@ def _report(stack: Stack, check: bool, json_output: bool, stopped: Stopped | Non
     if json_output:
         print_json(document(stack, check, stopped))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from llamacpp_tools.cli.output import stdout_console
 
     table = Table(title=f"the series on {stack.source.label}", title_justify="left")
     for column in ("patch", "status", "files", "note"):
@@ -120,7 +121,7 @@ def _report(stack: Stack, check: bool, json_output: bool, stopped: Stopped | Non
     for outcome in stack.applied.outcomes:
         files = str(len(outcome.patch.file.paths))
         table.add_row(outcome.patch.name, str(outcome.status), files, _note(stack, outcome))
-    console = Console()
+    console = stdout_console()
     console.print(table)
     if stack.applied.complete:
         console.print(f"HEAD {stack.applied.head}", soft_wrap=True)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from llamacpp_tools.build.manifest import Build
     from llamacpp_tools.results.schema import Document
     from llamacpp_tools.sweep.config import SweepConfig
@@ -170,6 +168,8 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
     from rich import box
     from rich.table import Table
 
+    from llamacpp_tools.cli.output import stdout_console
+
     headline = _headline(planned.config)
     table = Table(title=headline, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("", "mode", "depth", "workload", "ubatch", "KV", "window", "draft"):
@@ -186,19 +186,11 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
             f"{cell.window}, full {full}" if cell.swa else "-",
             f"{cell.n_max}, p {cell.p_min:g}" if cell.mtp else "-",
         )
-    _stdout_console().print(table)
+    stdout_console().print(table)
     typer.echo(
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
-
-
-def _stdout_console() -> Console:
-    from rich.console import Console
-
-    # A file or a pipe has no width; a table is not to be cut to 80 columns there.
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
 
 
 def _headline(settings: SweepConfig) -> str:
@@ -207,7 +199,7 @@ def _headline(settings: SweepConfig) -> str:
 
 
 def _print_result(result: Document, path: Path, json_output: bool) -> None:
-    from llamacpp_tools.cli.output import print_json
+    from llamacpp_tools.cli.output import print_json, stdout_console
     from llamacpp_tools.errors import CheckFailed
 
     if json_output:
@@ -217,7 +209,7 @@ def _print_result(result: Document, path: Path, json_output: bool) -> None:
     else:
         from llamacpp_tools.results.table import tables
 
-        console = _stdout_console()
+        console = stdout_console()
         for table in tables(result.cells):
             console.print(table)
             console.print()

@@ -26,7 +26,7 @@ from llamacpp_tools.errors import BadInput, CheckFailed, LltError, MissingTool
 from llamacpp_tools.stack import lock as locks
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.remote import bundle_ref, remote_commit
-from llamacpp_tools.stack.source import FETCH_S, obtain, repository
+from llamacpp_tools.stack.source import FETCH_S, is_place, obtain, repository
 from llamacpp_tools.stack.upstream import Upstream, Version
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def open_history(upstream: Upstream, to: str | None = None, source: str | None =
 
     Args:
         upstream: what `upstream.yaml` says.
-        to: a known version, tag, branch or commit; the last known version if None.
+        to: a known version, tag, branch or commit, or the path of a clone (its HEAD); the last known version if None.
         source: a clone, a git bundle or a URL that holds the commits from the pin to `to`.
 
     Raises:
@@ -98,6 +98,10 @@ def open_history(upstream: Upstream, to: str | None = None, source: str | None =
         CheckFailed: what came as a known version is not that version.
         MissingTool: nothing could be reached.
     """
+    if to is not None and is_place(to):
+        if source is not None:
+            raise BadInput(f"--to {to} is a path: name the version with --to and the path with --source")
+        to, source = "HEAD", to
     label = to or upstream.versions[-1].tag
     known = upstream.version(label)
     if known is not None and upstream.versions.index(known) < upstream.versions.index(upstream.pinned):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import CheckFailed
+
+log = logging.getLogger(__name__)
 
 ORPHAN_S = 60.0
 _POLL_S = 0.05
@@ -55,7 +58,11 @@ def hold(path: Path, *, wait: bool) -> Iterator[Lock]:
 
 def _take(path: Path, handle: int, *, wait: bool) -> None:
     if wait:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("waiting for another llt that is at work on %s", path.stem)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         return
     until = time.monotonic() + ORPHAN_S
     while True:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from llamacpp_tools.sweep.cell import MODES, Mode, uses_mtp, uses_swa
+from llamacpp_tools.sweep.cell import MODES, Mode, uses_swa
 from llamacpp_tools.workloads import names as workload_names
 
 MAX_TOKENS = 4 << 20
@@ -248,13 +248,3 @@ class SweepConfig(_Section):
         if sliding and self.build.variant.startswith("stock"):
             raise ValueError(f"the mode {sliding[0]} needs `variant: patched`; a stock build has no recipe")
         return self
-
-    @property
-    def swa_modes(self) -> tuple[Mode, ...]:
-        """The modes asked for that slide."""
-        return tuple(mode for mode in self.modes if uses_swa(mode))
-
-    @property
-    def mtp_modes(self) -> tuple[Mode, ...]:
-        """The modes asked for that draft."""
-        return tuple(mode for mode in self.modes if uses_mtp(mode))

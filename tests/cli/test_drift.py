@@ -8,6 +8,8 @@ import pytest
 
 from llamacpp_tools.cli import drift as verb
 from llamacpp_tools.cli.main import run
+from llamacpp_tools.home import shipped
+from llamacpp_tools.stack.series import load_series
 from tests.stack.conftest import BASE, Upstream, edit, patches, upstream
 from tests.stack.test_apply import Edit, Write, two_patches
 
@@ -76,3 +78,11 @@ def test_the_committed_report_is_whole() -> None:
             told["to"]["label"],
         ]
         assert path.with_suffix(".md").read_text() == verb.markdown(told)
+
+
+def test_the_newest_report_is_of_this_series_and_shows_how_far_it_reaches() -> None:
+    newest = max((Path(__file__).parents[2] / "results" / "drift").glob("*.json"))
+    told = json.loads(newest.read_text())
+    series = load_series(shipped("patches"))
+    assert told["series_digest"] == series.digest, f"run llt drift again and write {newest.name}"
+    assert (told["complete"], told["newest_clean"]["label"]) == (True, series.reaches)

@@ -75,3 +75,10 @@ def test_binary_changes_links_and_empty_patches_are_refused() -> None:
 def test_a_missing_newline_at_the_end_is_understood() -> None:
     raw = HEAD + b"@@ -1 +1 @@\n-one\n\\ No newline at end of file\n+two\n\\ No newline at end of file\n"
     assert len(parse_patch(Path("x"), raw).hunks) == 1
+
+
+def test_a_garbled_hunk_header_is_named_with_its_line() -> None:
+    raw = HEAD + HUNK.replace(b"@@ -1,3 +1,4 @@", b"@@ -x +y @@")
+    line = raw[: raw.index(b"@@")].count(b"\n") + 1
+    with pytest.raises(BadInput, match=rf"line {line}: @@ -x \+y @@ section is no header of a hunk"):
+        parse_patch(Path("0001-x.patch"), raw)

@@ -8,6 +8,7 @@ from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.rebase import rebase
 from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.source import repository
 from llamacpp_tools.stack.stack import check
 from llamacpp_tools.stack.upstream import load_upstream
 
@@ -135,3 +136,35 @@ def test_a_left_out_patch_is_named_in_the_tree(
     assert (stack.tree_dir / "src" / "a.txt").read_text() == BASE["src/a.txt"]
     with pytest.raises(BadInput, match="no patch 'third'"):
         load_series(folder).leave_out(("third",))
+
+
+def test_a_branch_of_the_same_last_name_is_never_taken(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    wanted = upstream.git.text("rev-parse", "master")
+    upstream.git.run("switch", "--quiet", "--create", "zz/master")
+    upstream.commit({"src/b.txt": "another\n"}, "someone's own master")
+    assert check(load_upstream(folder), load_series(folder), "master").source.commit == wanted
+
+
+def test_a_tag_goes_before_a_branch(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:
+    folder = patches(two_patches(upstream, edit))
+    tagged = upstream.git.text("rev-parse", "HEAD")
+    upstream.git.run("tag", "--annotate", "--message", "x", "both")
+    upstream.git.run("branch", "both")
+    upstream.git.run("switch", "--quiet", "both")
+    upstream.commit({"src/b.txt": "another\n"})
+    assert check(load_upstream(folder), load_series(folder), "both").source.commit == tagged
+
+
+def test_a_version_that_came_from_elsewhere_before_is_kept(
+    home: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    first = check(load_upstream(folder), load_series(folder)).source.commit
+    upstream.git.run("commit", "--quiet", "--amend", "--message", "the same content")
+    upstream.git.run("tag", "--force", "v1")
+    again = check(load_upstream(folder), load_series(folder), source=str(upstream.folder)).source.commit
+    assert again != first
+    assert repository().text("rev-parse", "refs/llt/backup/upstream/v1/1") == first
