@@ -28,8 +28,9 @@ check-patches: $(VENV)/.installed
 test-onto: $(VENV)/.installed-test
 	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_programs.py
 
-# Speed of the stack: `rebase --check`, and `drift` against a loop of `git am` (some minutes)
+# How long the quickstart takes, `rebase --check`, and `drift` against a loop of `git am` (about a quarter of an hour)
 bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/stack_check.py
 	$(BIN)/python benchmarks/stack_drift.py
 
@@ -40,9 +41,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing llt and what it needs into $(VENV)"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	@echo "installing llt, what it needs and what its tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/.installed

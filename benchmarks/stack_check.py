@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 import psutil
-from stack_common import ROOT, machine, show, write_result
+from common import ROOT, machine, show, write_result
 
 GOAL_S = 2.0
 

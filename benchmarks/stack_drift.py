@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from stack_common import ROOT, machine, show, write_result
+from common import ROOT, machine, show, write_result
 
 from llamacpp_tools.stack.apply import Status
 from llamacpp_tools.stack.drift import Drift, drift

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from llamacpp_tools.build import manifest
+from llamacpp_tools.build import manifest, toolchain
+from llamacpp_tools.build.build import build
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.models.shelf import synthetic
+from llamacpp_tools.build.options import MITIGATIONS, BuildOptions
+from llamacpp_tools.models.shelf import proof_model, synthetic
+from llamacpp_tools.stack.rebase import rebase
+from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.upstream import load_upstream
 
 ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "patches"
@@ -70,6 +75,40 @@ def stock(llt: Llt) -> Build:
 def without_mtp_iswa(llt: Llt) -> Build:
     """The CPU build with the recipe but without the mtp-iswa patch: SWA+MTP aborts."""
     return made(llt, "patched-without-mtp-iswa", "--without", "mtp-iswa")
+
+
+@pytest.fixture(scope="session")
+def alike(stock: Build, patched: Build) -> Build:
+    """The patched build with the mitigation of the stock one: only so do equal sources give equal code.
+
+    On a CPU with AMX, gcc 12 makes a stock library that crashes, so it is built without AMX; the patched one is not.
+    """
+    if patched.manifest.mitigation == stock.manifest.mitigation:
+        return patched
+    return rebuilt(patched, stock.manifest.mitigation)
+
+
+def rebuilt(like: Build, mitigation: str) -> Build:
+    """The same stack built with a given mitigation; what `manifest.find` returns stays what it was."""
+    only = tuple(each for each in MITIGATIONS if each.name == mitigation)
+    series = load_series(PATCHES)
+    upstream = load_upstream(PATCHES)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("llamacpp_tools.build.build.MITIGATIONS", only)
+        found = toolchain.require("cpu")
+        options = BuildOptions("cpu", like.manifest.variant)
+        stack = rebase(upstream, series, like.manifest.pin)
+        made = build(stack, options, found, proof_model, lambda *_: None)
+    manifest.point_to(like)
+    return made
+
+
+@pytest.fixture(scope="session")
+def only_mtp_iswa(llt: Llt) -> Build:
+    """The CPU build with the mtp-iswa patch and nothing else."""
+    left_out = [entry.name for entry in load_series(PATCHES).patches if entry.name != "mtp-iswa"]
+    variant = "patched" + "".join(f"-without-{name}" for name in left_out)
+    return made(llt, variant, *(word for name in left_out for word in ("--without", name)))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 VARIANTS = ("patched", "stock")
 LIBRARY_TARGETS = ("llt_shim", "llt_prove")
-TOOL_TARGETS = ("llama-bench", "llama-server", "llama-completion", "llama-quantize")
+TOOL_TARGETS = ("llama-bench", "llama-server", "llama-cli", "llama-completion", "llama-quantize")
 
 # Off: what needs the network, and what nobody asked for. `--tools` only adds targets, so that the folder,
 # and with it libllama, is the same with and without the programs.

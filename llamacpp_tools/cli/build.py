@@ -16,7 +16,7 @@ def build(
     variant: Annotated[str, typer.Option("--variant", help="patched or stock.")] = "patched",
     tools: Annotated[
         bool,
-        typer.Option("--tools", help="Also llama-bench, llama-server, llama-completion, llama-quantize."),
+        typer.Option("--tools", help="Also llama-bench, -server, -cli, -completion and -quantize."),
     ] = False,
     onto: Onto = None,
     source: SourceOption = None,

@@ -46,6 +46,8 @@ def sweep(
         if unchecked and not json_output:
             typer.echo(unchecked)
         return
+    for sentence in settings.unheeded:
+        typer.echo(sentence, err=True)
     result, path = _measure(planned, out)
     _print_result(result, path, json_output)
 
@@ -191,6 +193,8 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
+    for sentence in planned.config.unheeded:
+        typer.echo(sentence)
 
 
 def _headline(settings: SweepConfig) -> str:

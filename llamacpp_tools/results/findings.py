@@ -39,8 +39,7 @@ def caveats(
         rounds = "one round" if config.rounds == 1 else f"{config.rounds} rounds"
         found.append(f"With {rounds} per cell intervals are rough and small differences may be chance.")
     found += _confounded(comparisons) + _unbounded(cells)
-    if config.thermal is not None:
-        found.append("The limits under `thermal` were not watched: this version reads no sensors.")
+    found += config.unheeded
     load, count = provenance.load_average, provenance.cpu_count
     if load is not None and count is not None and load > BUSY_ABOVE * count:
         found.append(f"The machine was busy when the sweep began: load {load:.1f} on {count} CPU threads.")

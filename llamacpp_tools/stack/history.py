@@ -223,7 +223,7 @@ def _fetch_history(upstream: Upstream, url: str, label: str) -> Git:
             git.run("init", "--quiet", "--bare", "--initial-branch=llt", ".")
         commit = remote_commit(git, url, label)
         since = (upstream.pinned.date - _SLACK).isoformat()
-        log.info("fetching the commits of %s since %s", label, since)
+        log.warning("fetching the commits of %s since %s", label, since)
         git.run(
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", f"--shallow-since={since}", "--", url,
             f"+{commit}:{_TO}", timeout_s=FETCH_S,

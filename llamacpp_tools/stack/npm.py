@@ -32,7 +32,7 @@ def npm_bundle(npm: NpmBundle) -> Path:
     program = shutil.which("npm")
     if program is None:
         raise MissingTool("npm is not on this machine")
-    log.info("fetching %s@%s with npm", npm.package, npm.version)
+    log.warning("fetching upstream's source: %s@%s, with npm", npm.package, npm.version)
     home.sources_dir().mkdir(parents=True, exist_ok=True)
     for left in home.sources_dir().glob("npm-*"):
         # Of a run that was killed; whoever fetches holds the lock of the sources.

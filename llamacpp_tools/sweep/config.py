@@ -248,3 +248,10 @@ class SweepConfig(_Section):
         if sliding and self.build.variant.startswith("stock"):
             raise ValueError(f"the mode {sliding[0]} needs `variant: patched`; a stock build has no recipe")
         return self
+
+    @property
+    def unheeded(self) -> tuple[str, ...]:
+        """Sentences on what the file asks for and this version does not do."""
+        if self.thermal is None:
+            return ()
+        return ("The limits under `thermal` are not watched: this version reads no sensors.",)

@@ -22,10 +22,10 @@ MODELS = ("tiny", "tiny_dense", "tiny_next")
 
 @pytest.mark.parametrize("model", MODELS)
 def test_with_the_recipe_off_logits_are_those_of_the_stock_library(
-    probe: Probe, stock: Build, patched: Build, model: str, request: pytest.FixtureRequest
+    probe: Probe, stock: Build, alike: Build, model: str, request: pytest.FixtureRequest
 ) -> None:
     path = request.getfixturevalue(model)
-    theirs, ours = (probe(build, path, text=TEXT, n_predict=24, logits=True) for build in (stock, patched))
+    theirs, ours = (probe(build, path, text=TEXT, n_predict=24, logits=True) for build in (stock, alike))
     assert len(ours["prompt"]) > 500
     assert np.array_equal(theirs["logits"].view(np.uint32), ours["logits"].view(np.uint32))
     assert np.array_equal(theirs["tokens"], ours["tokens"])
@@ -33,11 +33,26 @@ def test_with_the_recipe_off_logits_are_those_of_the_stock_library(
 
 @pytest.mark.parametrize("model", ["tiny", "tiny_dense"])
 def test_with_the_recipe_off_mtp_does_what_the_stock_library_does(
-    probe: Probe, stock: Build, patched: Build, model: str, request: pytest.FixtureRequest
+    probe: Probe, stock: Build, alike: Build, model: str, request: pytest.FixtureRequest
 ) -> None:
     path = request.getfixturevalue(model)
     theirs, ours = (
-        probe(build, path, text=TEXT, n_predict=48, n_max=3, logits=True) for build in (stock, patched)
+        probe(build, path, text=TEXT, n_predict=48, n_max=3, logits=True) for build in (stock, alike)
+    )
+    assert theirs["drafted"].sum() > 0
+    for name in ("tokens", "drafted", "accepted", "memory_bytes"):
+        assert np.array_equal(theirs[name], ours[name]), name
+    assert np.array_equal(theirs["logits"].view(np.uint32), ours["logits"].view(np.uint32))
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny_dense"])
+def test_mtp_iswa_alone_changes_nothing(
+    probe: Probe, stock: Build, only_mtp_iswa: Build, model: str, request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(model)
+    assert only_mtp_iswa.manifest.patches == ["mtp-iswa"]
+    theirs, ours = (
+        probe(build, path, text=TEXT, n_predict=48, n_max=3, logits=True) for build in (stock, only_mtp_iswa)
     )
     assert theirs["drafted"].sum() > 0
     for name in ("tokens", "drafted", "accepted", "memory_bytes"):

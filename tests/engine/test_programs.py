@@ -112,6 +112,15 @@ def test_a_bad_recipe_is_a_load_error_with_a_sentence(patched: Build, tiny: Path
     assert words in done.stdout + done.stderr
 
 
+def test_llama_cli_takes_the_flags_too(patched: Build, tiny: Path) -> None:
+    program = patched.tool("llama-cli")
+    told = ran(program, "--help").stdout
+    assert "--dynsparse-swa N" in told and "--dynsparse-swa-full L1,L2" in told
+    bad = ran(program, "-m", tiny, "-t", "2", "-p", "x", "-n", "1", "--single-turn", *BAD["out of range"][0])
+    assert bad.returncode > 0
+    assert "layer 99" in bad.stdout + bad.stderr
+
+
 def test_llama_bench_takes_the_flags_and_names_the_recipe(patched: Build, tiny: Path) -> None:
     words = ("-m", tiny, "-p", "64", "-n", "8", "-r", "1", "-t", "2", "-o", "json")
     plain, sliding = (ran(patched.tool("llama-bench"), *words, *flags) for flags in ((), RECIPE))

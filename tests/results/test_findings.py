@@ -58,7 +58,7 @@ def test_caveats_name_failures_few_rounds_and_random_weights(sentences):
     assert "swa+mtp at depth 2048 on maintenance_log is crashed: GGML_ASSERT(x) failed" in text
     assert "random weights" in text
     assert "With 3 rounds per cell" in text
-    assert "`thermal` were not watched" in text
+    assert "`thermal` are not watched" in text
 
 
 def test_a_window_that_cannot_bound_is_noted(sentences):

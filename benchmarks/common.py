@@ -1,4 +1,4 @@
-"""What the benchmarks of the stack share: the machine in words, the result file, the table."""
+"""What the benchmarks share: the machine in words, the result file, the table."""
 
 from __future__ import annotations
 
