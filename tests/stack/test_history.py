@@ -196,3 +196,12 @@ def test_the_state_of_a_tree_tells_blob_mode_folder_and_what_stands_in_the_way(u
     (upstream.folder / "top").chmod(0o755)
     upstream.git.run("commit", "--quiet", "--all", "--message", "mode")
     assert states(upstream.git, [upstream.git.tree_of("HEAD")], ["top"]) == [(f"100755 {t}",)]
+
+
+def test_the_path_of_a_clone_is_followed_to_its_head(home: Path, upstream: Upstream, folder: Path) -> None:
+    upstream.commit({"src/b.txt": "more\n"}, "More")
+    with open_history(load_upstream(folder), str(upstream.folder)) as history:
+        assert history.steps[-1].commit == upstream.git.text("rev-parse", "HEAD")
+    both = open_history(load_upstream(folder), str(upstream.folder), "somewhere")
+    with pytest.raises(BadInput, match="name the version with --to and the path with --source"), both:
+        pass
