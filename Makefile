@@ -26,7 +26,7 @@ check-patches: $(VENV)/.installed
 
 # The same modes, recipes and programs on another upstream version: make test-onto ONTO=v0.5.0
 test-onto: $(VENV)/.installed-test
-	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_programs.py
+	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_chain.py tests/engine/test_programs.py
 
 # How long the quickstart takes, `rebase --check`, and `drift` against a loop of `git am` (about a quarter of an hour)
 bench: $(VENV)/.installed
