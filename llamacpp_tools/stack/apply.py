@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import enum
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack.git import Git, GitResult
 from llamacpp_tools.stack.series import Patch
 
 _OFFSET = re.compile(r"^Hunk #(\d+) succeeded at (\d+) \(offset (-?\d+) lines?\)", re.MULTILINE)
@@ -126,9 +127,12 @@ def apply_series(git: Git, base: str, patches: Sequence[Patch]) -> Applied:
     head = base
     with tempfile.TemporaryDirectory(prefix="llt-apply-") as name:
         folder = Path(name)
-        env = {"GIT_INDEX_FILE": str(folder / "index")}
+        index, holds = Index(git, folder / "index"), ""
         for patch in patches:
-            outcome = _apply_one(git, head, patch, folder, env)
+            if holds != head:
+                index.read(head)
+            outcome = _apply_one(git, head, patch, folder, index)
+            holds = outcome.commit or ""
             if outcome.status is Status.CONFLICT or outcome.status is Status.MISSING:
                 outcome = _blocked(outcome, outcomes)
             outcomes.append(outcome)
@@ -182,32 +186,67 @@ class Placed:
     failed: tuple[FailedFile, ...] = ()
 
 
-def place(git: Git, parent: str, patch: Patch, diff: str, env: dict[str, str]) -> Placed:
-    """Put a diff onto the tree `parent` (a tree or commit hash) in the index of `env`.
+class Index:
+    """An index file apart from any work tree, on which diffs are tried."""
+
+    def __init__(self, git: Git, path: Path) -> None:
+        self.git, self.path = git, path
+        self.env = {"GIT_INDEX_FILE": str(path)}
+
+    def read(self, tree: str) -> None:
+        """Fill it with a tree (or a commit's)."""
+        self.git.run("read-tree", tree, env=self.env)
+
+    def write(self) -> str:
+        """The hash of the tree that it holds."""
+        return self.git.text("write-tree", env=self.env)
+
+    def apply(self, diff: str, *how: str) -> GitResult:
+        """`git apply` on it alone; git knows no fuzz here: context must match in full, at its place or another."""
+        return self.git.run("apply", "--cached", "--whitespace=nowarn", *how, diff, check=False, env=self.env)
+
+    def copy(self, name: str) -> Index:
+        """Another one with the same content, beside it."""
+        made = Index(self.git, self.path.with_name(f"{self.path.name}-{name}"))
+        shutil.copyfile(self.path, made.path)
+        return made
+
+    def becomes(self, other: Index) -> None:
+        """Take over the content of another one, which is gone then."""
+        other.path.replace(self.path)
+
+
+def place(index: Index, parent: str, patch: Patch, diff: str) -> Placed:
+    """Put a diff onto the tree `parent`, which `index` holds; where it applies, `index` holds the result.
 
     A diff finds its place by its context, and the same lines may stand elsewhere: git would then change a
     look-alike of the function that upstream has mended itself. So a three-way merge, which knows the file that
     the patch was made from, is made as well, and what it says counts. Without that file there is no second
     opinion, and a diff that could be applied as well as taken back is not guessed at.
+
+    Args:
+        index: holds `parent`.
+        parent: a tree's hash.
+        patch: whose diff it is.
+        diff: the path of the diff.
     """
-    git.run("read-tree", parent, env=env)
-    # git apply knows no fuzz: context must match in full, at its place or at another.
-    tried = git.run("apply", "--cached", "--verbose", "--whitespace=nowarn", diff, check=False, env=env)
-    direct = git.text("write-tree", env=env) if tried.ok else None
+    by_merge = index.copy("merge")
+    tried = index.apply(diff, "--verbose")
+    direct = index.write() if tried.ok else None
     moved = len(_OFFSET.findall(tried.stderr)) if tried.ok else 0
-    git.run("read-tree", parent, env=env)
-    merged = git.run("apply", "--cached", "--3way", "--whitespace=nowarn", diff, check=False, env=env)
+    merged = by_merge.apply(diff, "--3way")
     is_guess = any(sign in merged.stderr for sign in _NO_PREIMAGE)
-    unmerged = {line.split("\t", 1)[1] for line in git.text("ls-files", "--unmerged", env=env).splitlines()}
-    if not merged.ok or unmerged:
-        return _failure(git, parent, patch, diff, unmerged, env, is_guess=is_guess, found=tried.ok)
-    tree = git.text("write-tree", env=env)
-    if tree == git.tree_of(parent):
+    if not merged.ok:
+        return _failure(by_merge, parent, patch, diff, is_guess=is_guess, found=tried.ok)
+    tree = by_merge.write()
+    if tree == parent:
+        index.becomes(by_merge)
         return Placed(Status.UPSTREAM, detail=_TAKEN)
-    if is_guess and moved and _is_there(git, parent, diff, env):
+    if is_guess and moved and _is_there(index, parent, diff):
         why = "its lines can be put in and taken out, and the file that the patch was made from is not here to tell"
         failed = tuple(FailedFile(path, reason=why) for path in patch.file.paths)
         return Placed(Status.MISSING, detail="; ".join(map(str, failed)), failed=failed)
+    index.becomes(by_merge)
     if tree != direct:
         return Placed(Status.THREE_WAY, tree, "applied by a three-way merge: refresh the file")
     if moved:
@@ -215,35 +254,27 @@ def place(git: Git, parent: str, patch: Patch, diff: str, env: dict[str, str]) -
     return Placed(Status.CLEAN, tree)
 
 
-def _apply_one(git: Git, parent: str, patch: Patch, folder: Path, env: dict[str, str]) -> Outcome:
+def _apply_one(git: Git, parent: str, patch: Patch, folder: Path, index: Index) -> Outcome:
     mail = split_mail(git, patch, folder)
-    placed = place(git, parent, patch, str(mail.diff), env)
+    placed = place(index, git.tree_of(parent), patch, str(mail.diff))
     commit = None if placed.tree is None else commit_tree(git, placed.tree, parent, mail)
     return Outcome(patch, placed.status, commit, placed.detail, placed.failed)
 
 
-def _is_there(git: Git, parent: str, diff: str, env: dict[str, str]) -> bool:
+def _is_there(index: Index, parent: str, diff: str) -> bool:
     """True if the change could be taken back, so that its lines stand there, or lines that look like them."""
-    git.run("read-tree", parent, env=env)
-    return git.run("apply", "--cached", "--reverse", "--check", diff, check=False, env=env).ok
+    index.read(parent)
+    return index.apply(diff, "--reverse", "--check").ok
 
 
-def _failure(
-    git: Git,
-    parent: str,
-    patch: Patch,
-    diff: str,
-    unmerged: set[str],
-    env: dict[str, str],
-    *,
-    is_guess: bool,
-    found: bool,
-) -> Placed:
-    is_there = _is_there(git, parent, diff, env)
+def _failure(index: Index, parent: str, patch: Patch, diff: str, *, is_guess: bool, found: bool) -> Placed:
+    lines = index.git.text("ls-files", "--unmerged", env=index.env).splitlines()
+    unmerged = {line.split("\t", 1)[1] for line in lines}
+    is_there = _is_there(index, parent, diff)
     if is_guess and is_there:
         return Placed(Status.UPSTREAM, detail=_TAKEN)
     failed = tuple(FailedFile(path, reason=_ELSEWHERE) for path in sorted(unmerged)) if found else ()
-    failed = failed or _failed_files(git, parent, patch, diff, env)
+    failed = failed or _failed_files(index, patch, diff)
     # Where a merge was tried, only the files that it could not merge are a conflict.
     failed = tuple(file for file in failed if file.path in unmerged) or failed
     told = "; ".join(str(file) for file in failed)
@@ -254,12 +285,9 @@ def _failure(
     return Placed(Status.CONFLICT, detail=told + hint, failed=failed)
 
 
-def _failed_files(
-    git: Git, parent: str, patch: Patch, diff: str, env: dict[str, str]
-) -> tuple[FailedFile, ...]:
+def _failed_files(index: Index, patch: Patch, diff: str) -> tuple[FailedFile, ...]:
     """Every file and hunk that finds no place; `--reject` makes git go on past the first of each file."""
-    git.run("read-tree", parent, env=env)
-    said = git.run("apply", "--cached", "--check", "--reject", "--verbose", diff, check=False, env=env).stderr
+    said = index.apply(diff, "--check", "--reject", "--verbose").stderr
     hunks: dict[str, list[str]] = {}
     for path, line in _FAILED_AT.findall(said):
         hunk = next((h for h in patch.file.hunks if h.path == path and h.old_start == int(line)), None)

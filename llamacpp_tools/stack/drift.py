@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import CheckFailed
-from llamacpp_tools.stack.apply import Applied, Outcome, Status, apply_series, place, split_mail
+from llamacpp_tools.stack.apply import Applied, Index, Outcome, Status, apply_series, place, split_mail
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.heat import Touch, heat
 from llamacpp_tools.stack.history import History, Kind, Step, open_history
@@ -184,7 +184,7 @@ def status_grid(
             pool.submit(
                 _statuses,
                 git,
-                steps[numbers[0]].commit,
+                steps[numbers[0]],
                 [patches[index] for index in group],
                 [diffs[index] for index in group],
                 Path(name) / f"index-{job}",
@@ -202,24 +202,25 @@ def status_grid(
 
 
 def _statuses(
-    git: Git, commit: str, patches: Sequence[Patch], diffs: Sequence[Path], index: Path
+    git: Git, step: Step, patches: Sequence[Patch], diffs: Sequence[Path], path: Path
 ) -> list[Status]:
-    """What `apply_series` says of `patches` on `commit`, by a shorter way as long as nothing fails.
+    """What `apply_series` says of `patches` at a step, by a shorter way as long as nothing fails.
 
     The tree that one patch gives is what the next one meets, so no commits are made in between. At the first
     failure `apply_series` itself decides, on all of them.
     """
-    env = {"GIT_INDEX_FILE": str(index)}
+    index = Index(git, path)
+    index.read(step.tree)
     found = []
-    tree = commit
+    tree = step.tree
     for patch, diff in zip(patches, diffs, strict=True):
-        placed = place(git, tree, patch, str(diff), env)
+        placed = place(index, tree, patch, str(diff))
         if placed.tree is None:
-            found = [outcome.status for outcome in apply_series(git, commit, patches).outcomes]
+            found = [outcome.status for outcome in apply_series(git, step.commit, patches).outcomes]
             break
         tree = placed.tree
         found.append(placed.status)
-    index.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return found
 
 

@@ -289,3 +289,14 @@ def test_without_the_preimage_a_look_alike_is_not_guessed_at(
     outcome = apply_series(git, base, load_series(twin_patch).patches).outcomes[0]
     assert outcome.status is Status.MISSING
     assert "can be put in and taken out" in outcome.detail
+
+
+def test_a_patch_that_moved_without_its_preimage_stays_under_the_next(
+    tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit))
+    git, base = elsewhere(tmp_path, BASE | {A: "a new first line\n" + BASE[A]})
+    result = apply_series(git, base, load_series(folder).patches)
+    assert [outcome.status for outcome in result.outcomes] == [Status.MOVED, Status.CLEAN]
+    assert git.text("show", f"{result.head}:{A}").splitlines()[20] == "first"
+    assert git.text("show", f"{result.head}:{B}").splitlines()[9] == "second"
