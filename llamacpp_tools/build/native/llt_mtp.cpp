@@ -124,7 +124,9 @@ llt_mtp * llt_mtp_new(llama_context * target, llama_context * draft, int32_t n_b
     mtp->one.logits[0]    = 1;
 
     llama_set_embeddings_nextn(target, true, /*masked*/ false);
-    llama_set_embeddings_nextn(draft, true, /*masked*/ true);
+    // Masked, a draft context hands out the rows of the *first* outputs tokens of a batch, whichever were
+    // asked for (upstream's MTP graphs never gather them); the pairs that ride along make that the wrong row.
+    llama_set_embeddings_nextn(draft, true, /*masked*/ false);
     return mtp;
 }
 
@@ -183,6 +185,8 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
     }
     mtp->pending.logits[mtp->pending.n_tokens - 1] = 1;
 
+    // Unmasked rows lie in batch order: the newest pair's is the last one.
+    int32_t newest = mtp->pending.n_tokens - 1;
     int32_t status = mtp->flush();
     while (status == 0) {
         const float * logits = llama_get_logits_ith(mtp->draft, -1);
@@ -196,8 +200,9 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
         }
         mtp->one.token[0] = best;
         mtp->one.pos[0]   = pos + told->n_drafted;
-        std::memcpy(mtp->one.embd, llama_get_embeddings_nextn_ith(mtp->draft, -1), sizeof(float) * mtp->n_embd);
+        std::memcpy(mtp->one.embd, llama_get_embeddings_nextn_ith(mtp->draft, newest), sizeof(float) * mtp->n_embd);
         status = llama_decode(mtp->draft, mtp->one);
+        newest = 0;
     }
     return status;
 }
