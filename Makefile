@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto bench clean
+.PHONY: quickstart test lint check-patches test-onto bench train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -34,6 +34,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/stack_check.py
 	$(BIN)/python benchmarks/stack_drift.py
 
+# Train the miniature anew (two cores, some 80 minutes); make train-miniature TRAIN_ARGS='--resume --out DIR'
+train-miniature: $(VENV)/.installed-train
+	$(BIN)/python -m training $(TRAIN_ARGS)
+
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -48,4 +52,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing llt, what it needs and what its tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-train: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[train]'
 	touch $@ $(VENV)/.installed

@@ -43,10 +43,11 @@ def prompt_tokens(workload: str, depth: int, tokenize: Tokenize, seed: int) -> l
             f"the depth {depth} is too small for the workload {workload}, "
             f"whose task alone takes {len(tail)} tokens"
         )
-    return _context_tokens(workload, room, tokenize, seed) + tail
+    return context_tokens(workload, room, tokenize, seed) + tail
 
 
-def _context_tokens(name: str, count: int, tokenize: Tokenize, seed: int) -> list[int]:
+def context_tokens(name: str, count: int, tokenize: Tokenize, seed: int) -> list[int]:
+    """Exactly `count` tokens of a kind's context, without its task."""
     n_chars = int((count + MARGIN) * FIRST_GUESS_CHARS)
     while True:
         tokens = tokenize(context_text(name, n_chars, seed))

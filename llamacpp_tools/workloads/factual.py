@@ -24,7 +24,7 @@ Answer each question in one full sentence, without any remark before or after.
 
 1."""
 
-_ELEMENTS = (
+ELEMENTS = (
     ("hydrogen", "H"), ("helium", "He"), ("lithium", "Li"), ("beryllium", "Be"), ("boron", "B"),
     ("carbon", "C"), ("nitrogen", "N"), ("oxygen", "O"), ("fluorine", "F"), ("neon", "Ne"),
     ("sodium", "Na"), ("magnesium", "Mg"), ("aluminium", "Al"), ("silicon", "Si"), ("phosphorus", "P"),
@@ -32,7 +32,7 @@ _ELEMENTS = (
     ("scandium", "Sc"), ("titanium", "Ti"), ("vanadium", "V"), ("chromium", "Cr"), ("manganese", "Mn"),
     ("iron", "Fe"), ("cobalt", "Co"), ("nickel", "Ni"), ("copper", "Cu"), ("zinc", "Zn"),
 )  # fmt: skip
-_CAPITALS = (
+CAPITALS = (
     ("Austria", "Vienna"), ("Belgium", "Brussels"), ("Bulgaria", "Sofia"), ("Canada", "Ottawa"),
     ("Chile", "Santiago"), ("Croatia", "Zagreb"), ("Cuba", "Havana"), ("Denmark", "Copenhagen"),
     ("Egypt", "Cairo"), ("Estonia", "Tallinn"), ("Finland", "Helsinki"), ("France", "Paris"),
@@ -42,7 +42,7 @@ _CAPITALS = (
     ("Norway", "Oslo"), ("Peru", "Lima"), ("Poland", "Warsaw"), ("Portugal", "Lisbon"),
     ("Spain", "Madrid"), ("Sweden", "Stockholm"), ("Thailand", "Bangkok"), ("Uruguay", "Montevideo"),
 )  # fmt: skip
-_UNITS = (
+UNITS = (
     ("kilometres", "metres", 1000), ("hours", "minutes", 60), ("days", "hours", 24), ("weeks", "days", 7),
     ("kilograms", "grams", 1000), ("metres", "centimetres", 100), ("litres", "millilitres", 1000),
     ("minutes", "seconds", 60), ("dozens", "pieces", 12), ("feet", "inches", 12),
@@ -84,7 +84,7 @@ def _difference(rng: random.Random) -> str:
 
 
 def _conversion(rng: random.Random) -> str:
-    large, small, factor = rng.choice(_UNITS)
+    large, small, factor = rng.choice(UNITS)
     count = rng.randrange(2, 2000)
     return f"There are {count * factor} {small} in {count} {large}."
 
@@ -95,8 +95,8 @@ def _product(rng: random.Random) -> str:
 
 
 def _element(rng: random.Random) -> str:
-    (a, symbol_a), (b, symbol_b) = rng.sample(_ELEMENTS, 2)
-    number_a, number_b = _ELEMENTS.index((a, symbol_a)) + 1, _ELEMENTS.index((b, symbol_b)) + 1
+    (a, symbol_a), (b, symbol_b) = rng.sample(ELEMENTS, 2)
+    number_a, number_b = ELEMENTS.index((a, symbol_a)) + 1, ELEMENTS.index((b, symbol_b)) + 1
     lighter = a if number_a < number_b else b
     return (
         f"Of the elements {a} ({symbol_a}, atomic number {number_a}) and {b} ({symbol_b}, atomic number "
@@ -105,5 +105,5 @@ def _element(rng: random.Random) -> str:
 
 
 def _capital(rng: random.Random) -> str:
-    (a, city_a), (b, city_b), (c, city_c) = rng.sample(_CAPITALS, 3)
+    (a, city_a), (b, city_b), (c, city_c) = rng.sample(CAPITALS, 3)
     return f"{city_a} is the capital of {a}, {city_b} that of {b}, and {city_c} that of {c}."
