@@ -136,7 +136,8 @@ def load_model(out: Path, shape: Shape) -> Miniature:
         raise BadInput(f"there is no checkpoint in {out}; train one with `python -m training --out {out}`")
     model = build(shape, 0)
     model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["model"])
-    return model.eval()
+    model.eval()
+    return model
 
 
 def train(run: Run, told: Callable[[str], None]) -> bool:
