@@ -26,10 +26,10 @@ from typing import Any
 import psutil
 from common import ROOT, machine, show, write_result
 
-from llamacpp_tools.stack.apply import Status
 from llamacpp_tools.stack.drift import Drift, drift
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.series import Series, load_series
+from llamacpp_tools.stack.status import Status
 from llamacpp_tools.stack.upstream import load_upstream
 
 GOAL = 20.0

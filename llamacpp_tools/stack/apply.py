@@ -8,69 +8,16 @@ rest is tried without it: one run gives the state of the whole series.
 
 from __future__ import annotations
 
-import enum
-import re
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.stack.git import Git, GitResult
+from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack.place import Index, place
 from llamacpp_tools.stack.series import Patch
-
-_OFFSET = re.compile(r"^Hunk #(\d+) succeeded at (\d+) \(offset (-?\d+) lines?\)", re.MULTILINE)
-_FAILED_AT = re.compile(r"^error: patch failed: (.+):(\d+)$", re.MULTILINE)
-_FAILED_FILE = re.compile(
-    r"^error: (.+): (does not exist in index|already exists in index|No such file or directory|wrong type)$",
-    re.MULTILINE,
-)
-_IN_WORDS = {
-    "does not exist in index": "the file is not there",
-    "No such file or directory": "the file is not there",
-    "already exists in index": "the file is there already",
-}
-_TAKEN = "upstream already has this change: drop the patch"
-_ELSEWHERE = "its context is found, but upstream changed these lines where they stood"
-_NO_PREIMAGE = ("lacks the necessary blob", "sha1 information is lacking")
-
-
-class Status(enum.StrEnum):
-    """What became of one patch."""
-
-    CLEAN = "clean"
-    MOVED = "moved"
-    THREE_WAY = "three-way"
-    RESOLVED = "resolved"
-    UPSTREAM = "already upstream"
-    CONFLICT = "conflict"
-    BLOCKED = "blocked"
-    MISSING = "missing preimage"
-
-    @property
-    def applies(self) -> bool:
-        """True if the patch is in the resulting tree."""
-        return self in (Status.CLEAN, Status.MOVED, Status.THREE_WAY, Status.RESOLVED)
-
-    @property
-    def stops(self) -> bool:
-        """True if a person has to do something before the patch can be in the tree."""
-        return self in (Status.CONFLICT, Status.BLOCKED, Status.MISSING)
-
-
-@dataclass(frozen=True)
-class FailedFile:
-    """A file that a patch could not change: the hunks that found no place, or why there is none for any."""
-
-    path: str
-    hunks: tuple[str, ...] = ()
-    reason: str = ""
-
-    def __str__(self) -> str:
-        # Without the section's text: a line of C++ for each hunk would bury the numbers.
-        places = (hunk[: hunk.rfind("@@") + 2] if hunk.startswith("@@") else hunk for hunk in self.hunks)
-        return f"{self.path}: {self.reason or ', '.join(f'hunk {place}' for place in places)}"
+from llamacpp_tools.stack.status import FailedFile, Status
 
 
 @dataclass(frozen=True)
@@ -169,137 +116,11 @@ def commit_tree(git: Git, tree: str, parent: str, mail: Mail) -> str:
     return git.run("commit-tree", tree, "-p", parent, "-F", str(mail.message), env=mail.author).text
 
 
-@dataclass(frozen=True)
-class Placed:
-    """What git makes of one diff on a tree.
-
-    Attributes:
-        status: what became of it.
-        tree: the tree with the diff in it; None unless it applies.
-        detail: a sentence, empty when there is nothing to say.
-        failed: the files and hunks that found no place.
-    """
-
-    status: Status
-    tree: str | None = None
-    detail: str = ""
-    failed: tuple[FailedFile, ...] = ()
-
-
-class Index:
-    """An index file apart from any work tree, on which diffs are tried."""
-
-    def __init__(self, git: Git, path: Path) -> None:
-        self.git, self.path = git, path
-        self.env = {"GIT_INDEX_FILE": str(path)}
-
-    def read(self, tree: str) -> None:
-        """Fill it with a tree (or a commit's)."""
-        self.git.run("read-tree", tree, env=self.env)
-
-    def write(self) -> str:
-        """The hash of the tree that it holds."""
-        return self.git.text("write-tree", env=self.env)
-
-    def apply(self, diff: str, *how: str) -> GitResult:
-        """`git apply` on it alone; git knows no fuzz here: context must match in full, at its place or another."""
-        return self.git.run("apply", "--cached", "--whitespace=nowarn", *how, diff, check=False, env=self.env)
-
-    def copy(self, name: str) -> Index:
-        """Another one with the same content, beside it."""
-        made = Index(self.git, self.path.with_name(f"{self.path.name}-{name}"))
-        shutil.copyfile(self.path, made.path)
-        return made
-
-    def becomes(self, other: Index) -> None:
-        """Take over the content of another one, which is gone then."""
-        other.path.replace(self.path)
-
-
-def place(index: Index, parent: str, patch: Patch, diff: str) -> Placed:
-    """Put a diff onto the tree `parent`, which `index` holds; where it applies, `index` holds the result.
-
-    A diff finds its place by its context, and the same lines may stand elsewhere: git would then change a
-    look-alike of the function that upstream has mended itself. So a three-way merge, which knows the file that
-    the patch was made from, is made as well, and what it says counts. Without that file there is no second
-    opinion, and a diff that could be applied as well as taken back is not guessed at.
-
-    Args:
-        index: holds `parent`.
-        parent: a tree's hash.
-        patch: whose diff it is.
-        diff: the path of the diff.
-    """
-    by_merge = index.copy("merge")
-    tried = index.apply(diff, "--verbose")
-    direct = index.write() if tried.ok else None
-    moved = len(_OFFSET.findall(tried.stderr)) if tried.ok else 0
-    merged = by_merge.apply(diff, "--3way")
-    is_guess = any(sign in merged.stderr for sign in _NO_PREIMAGE)
-    if not merged.ok:
-        return _failure(by_merge, parent, patch, diff, is_guess=is_guess, found=tried.ok)
-    tree = by_merge.write()
-    if tree == parent:
-        index.becomes(by_merge)
-        return Placed(Status.UPSTREAM, detail=_TAKEN)
-    if is_guess and moved and _is_there(index, parent, diff):
-        why = "its lines can be put in and taken out, and the file that the patch was made from is not here to tell"
-        failed = tuple(FailedFile(path, reason=why) for path in patch.file.paths)
-        return Placed(Status.MISSING, detail="; ".join(map(str, failed)), failed=failed)
-    index.becomes(by_merge)
-    if tree != direct:
-        return Placed(Status.THREE_WAY, tree, "applied by a three-way merge: refresh the file")
-    if moved:
-        return Placed(Status.MOVED, tree, f"{moved} of {len(patch.file.hunks)} hunks moved")
-    return Placed(Status.CLEAN, tree)
-
-
 def _apply_one(git: Git, parent: str, patch: Patch, folder: Path, index: Index) -> Outcome:
     mail = split_mail(git, patch, folder)
     placed = place(index, git.tree_of(parent), patch, str(mail.diff))
     commit = None if placed.tree is None else commit_tree(git, placed.tree, parent, mail)
     return Outcome(patch, placed.status, commit, placed.detail, placed.failed)
-
-
-def _is_there(index: Index, parent: str, diff: str) -> bool:
-    """True if the change could be taken back, so that its lines stand there, or lines that look like them."""
-    index.read(parent)
-    return index.apply(diff, "--reverse", "--check").ok
-
-
-def _failure(index: Index, parent: str, patch: Patch, diff: str, *, is_guess: bool, found: bool) -> Placed:
-    lines = index.git.text("ls-files", "--unmerged", env=index.env).splitlines()
-    unmerged = {line.split("\t", 1)[1] for line in lines}
-    is_there = _is_there(index, parent, diff)
-    if is_guess and is_there:
-        return Placed(Status.UPSTREAM, detail=_TAKEN)
-    failed = tuple(FailedFile(path, reason=_ELSEWHERE) for path in sorted(unmerged)) if found else ()
-    failed = failed or _failed_files(index, patch, diff)
-    # Where a merge was tried, only the files that it could not merge are a conflict.
-    failed = tuple(file for file in failed if file.path in unmerged) or failed
-    told = "; ".join(str(file) for file in failed)
-    if is_guess:
-        why = "the file that the patch was made from is not in the repository, so nothing could be merged"
-        return Placed(Status.MISSING, detail=f"{told} ({why})", failed=failed)
-    hint = "; the same lines stand there already: perhaps upstream took the change" if is_there else ""
-    return Placed(Status.CONFLICT, detail=told + hint, failed=failed)
-
-
-def _failed_files(index: Index, patch: Patch, diff: str) -> tuple[FailedFile, ...]:
-    """Every file and hunk that finds no place; `--reject` makes git go on past the first of each file."""
-    said = index.apply(diff, "--check", "--reject", "--verbose").stderr
-    hunks: dict[str, list[str]] = {}
-    for path, line in _FAILED_AT.findall(said):
-        hunk = next((h for h in patch.file.hunks if h.path == path and h.old_start == int(line)), None)
-        hunks.setdefault(path, []).append(str(hunk) if hunk else f"at line {line}")
-    failed = [FailedFile(path, tuple(found)) for path, found in hunks.items()]
-    failed += [FailedFile(path, reason=_IN_WORDS.get(why, why)) for path, why in _FAILED_FILE.findall(said)]
-    if failed:
-        return tuple(failed)
-    reasons = [text.removeprefix("error: ") for text in said.splitlines() if text.startswith("error: ")]
-    return tuple(
-        FailedFile(path, reason=reasons[0] if reasons else "git gave no reason") for path in patch.file.paths
-    )
 
 
 def _blocked(outcome: Outcome, before: Sequence[Outcome]) -> Outcome:

@@ -17,13 +17,14 @@ import pydantic
 import yaml
 
 from llamacpp_tools.errors import BadInput, LltError
-from llamacpp_tools.stack.apply import Applied, Outcome, Status, apply_series
+from llamacpp_tools.stack.apply import Applied, Outcome, apply_series
 from llamacpp_tools.stack.export import changed_paths, export, form_problems, portable_base
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.patchfile import PatchFile, patch_bytes, scan_patch
 from llamacpp_tools.stack.series import Entry, Patch, SeriesFile, repeats, strays, undeclared
 from llamacpp_tools.stack.seriesedit import FILL_IN
 from llamacpp_tools.stack.source import obtain, repository
+from llamacpp_tools.stack.status import Status
 from llamacpp_tools.stack.upstream import Upstream, is_full_hash
 
 

@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacpp_tools.errors import CheckFailed
-from llamacpp_tools.stack.apply import Applied, Index, Outcome, Status, apply_series, place, split_mail
+from llamacpp_tools.stack.apply import Applied, Outcome, apply_series, split_mail
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.heat import Touch, heat
 from llamacpp_tools.stack.history import History, Kind, Step, open_history
+from llamacpp_tools.stack.place import Index, place
 from llamacpp_tools.stack.series import Patch, Series
+from llamacpp_tools.stack.status import Status
 from llamacpp_tools.stack.treestate import ABSENT, states
 from llamacpp_tools.stack.upstream import Upstream
 

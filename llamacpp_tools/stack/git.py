@@ -12,6 +12,7 @@ or `GIT_INDEX_FILE` would leak in; it serves where a user's repository is only r
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -70,6 +71,13 @@ class GitResult:
         return self.stdout.decode("utf-8", "replace").rstrip("\n")
 
     @property
+    def reason(self) -> str:
+        """The line of stderr that says why git failed (advice may follow it); empty if git said nothing."""
+        said = self.stderr.strip().splitlines()
+        reasons = [line for line in said if line.startswith(("fatal: ", "error: "))] or said
+        return reasons[-1] if reasons else ""
+
+    @property
     def ok(self) -> bool:
         """True if git ended with status 0."""
         return self.status == 0
@@ -79,8 +87,7 @@ class GitFailed(CheckFailed):
     """A git call that had to work did not; `result` holds what git said."""
 
     def __init__(self, arguments: list[str], result: GitResult) -> None:
-        said = result.stderr.strip().splitlines()
-        super().__init__(f"git {' '.join(arguments[:2])} failed: {said[-1] if said else 'no message'}")
+        super().__init__(f"git {' '.join(arguments[:2])} failed: {result.reason or 'no message'}")
         self.result = result
 
 
@@ -96,6 +103,11 @@ class Git:
     def __init__(self, folder: Path, held: int | None = None) -> None:
         self.folder = folder
         self.held = held
+
+    @functools.cached_property
+    def git_dir(self) -> str:
+        """The absolute path of the repository itself."""
+        return self.text("rev-parse", "--absolute-git-dir")
 
     def run(
         self,

@@ -20,6 +20,7 @@ _HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)$")
 _DIFF = re.compile(rb"^diff --git a/(.+) b/(.+)$")
 _MOVE = re.compile(rb"^(?:rename|copy) (?:from|to) (.+)$")
 _MODE = re.compile(rb"^(?:(?:new file|deleted file|old|new) mode|index \S+) (120000|160000)$")
+_INDEX = re.compile(rb"^index ([0-9a-f]{40})\.\.([0-9a-f]{40})(?: ([0-7]{6}))?$")
 _CHANGE_WITHOUT_HUNK = (b"new file mode", b"deleted file mode", b"old mode", b"rename from", b"copy from")
 
 
@@ -60,13 +61,45 @@ class Hunk:
 
 
 @dataclass(frozen=True)
+class Section:
+    """What a patch does to one file.
+
+    Attributes:
+        old, new: its path before and after; None where the patch makes or removes it.
+        old_blob, new_blob: full hashes of its content before and after; empty if the patch does not say.
+        new_mode: its mode after; empty if the patch does not say.
+        n_hunks: how many hunks change its content.
+        raw: the section's bytes, from `diff --git` to the end of its last hunk.
+    """
+
+    old: str | None
+    new: str | None
+    old_blob: str
+    new_blob: str
+    new_mode: str
+    n_hunks: int
+    raw: bytes
+
+    @property
+    def path(self) -> str:
+        """The path that git names the section by: the one after, or the one before where the file goes."""
+        return self.new or self.old or ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that the section touches."""
+        return tuple(dict.fromkeys(path for path in (self.old, self.new) if path is not None))
+
+
+@dataclass(frozen=True)
 class PatchFile:
-    """A patch: its path as the user gave it, its bytes, the files and hunks it touches."""
+    """A patch: its path as the user gave it, its bytes, the files and hunks it touches, file by file."""
 
     path: Path
     raw: bytes
     paths: tuple[str, ...]
     hunks: tuple[Hunk, ...]
+    sections: tuple[Section, ...]
 
 
 def read_patch(path: Path) -> PatchFile:
@@ -108,7 +141,8 @@ def scan_patch(path: Path, raw: bytes) -> tuple[PatchFile, tuple[Problem, ...]]:
     """Read a patch to its end and return what could be read, and everything that is wrong with it."""
     scan = _Scan(raw)
     scan.read()
-    return PatchFile(path, raw, tuple(dict.fromkeys(scan.paths)), tuple(scan.hunks)), tuple(scan.problems)
+    paths, hunks = tuple(dict.fromkeys(scan.paths)), tuple(scan.hunks)
+    return PatchFile(path, raw, paths, hunks, tuple(scan.sections)), tuple(scan.problems)
 
 
 class _Scan:
@@ -119,10 +153,13 @@ class _Scan:
         self.number = 0
         self.paths: list[str] = []
         self.hunks: list[Hunk] = []
+        self.sections: list[Section] = []
         self.problems: list[Problem] = []
         self.in_header = False
         self.changes = True
         self.section_line = 0
+        self.header_of_section: list[bytes] = []
+        self.hunks_before = 0
 
     def read(self) -> None:
         """Fill `paths`, `hunks` and `problems`."""
@@ -156,8 +193,15 @@ class _Scan:
             return
         for name in dict.fromkeys(found.groups()):
             self._path(name)
+        self.header_of_section = [line]
 
     def _end_section(self) -> None:
+        if self.header_of_section:
+            raw = b"".join(line + b"\n" for line in self.lines[self.section_line - 1 : self.number])
+            n_hunks = len(self.hunks) - self.hunks_before
+            self.sections.append(_section(self.header_of_section, n_hunks, raw))
+            self.header_of_section = []
+        self.hunks_before = len(self.hunks)
         if not self.changes:
             self._say(Trap.EMPTY, f"the section of {self.paths[-1]} changes nothing", self.section_line)
 
@@ -169,6 +213,8 @@ class _Scan:
         self.paths.append(name)
 
     def _header(self, line: bytes) -> None:
+        if self.header_of_section:
+            self.header_of_section.append(line)
         if line.startswith((b"GIT binary patch", b"Binary files ")):
             self._say(Trap.BINARY, "a binary change; a series carries text only")
             self.changes = True
@@ -265,6 +311,29 @@ class _Scan:
             at += 1
         self.number = at - 1
         return self.lines[header + 1 : at]
+
+
+def _section(header: list[bytes], n_hunks: int, raw: bytes) -> Section:
+    """Read the lines between a `diff --git` line, with it, and the first hunk."""
+    found = _DIFF.match(header[0])
+    assert found is not None
+    old: str | None = _text(found[1])
+    new: str | None = _text(found[2])
+    old_blob = new_blob = new_mode = ""
+    for line in header[1:]:
+        if line.startswith(b"new file mode "):
+            old, new_mode = None, _text(line[-6:])
+        elif line.startswith(b"deleted file mode "):
+            new = None
+        elif line.startswith(b"new mode "):
+            new_mode = _text(line[-6:])
+        elif line.startswith((b"copy from ", b"copy to ")):
+            # The file that is copied stays: only the copy is touched.
+            old = None
+        elif index := _INDEX.match(line):
+            old_blob, new_blob = _text(index[1]), _text(index[2])
+            new_mode = _text(index[3]) if index[3] else new_mode
+    return Section(old, new, old_blob, new_blob, new_mode, n_hunks, raw)
 
 
 def _text(raw: bytes) -> str:

@@ -22,8 +22,7 @@ def remote_commit(git: Git, url: str, label: str) -> str:
     names = [f"refs/tags/{label}^{{}}", f"refs/tags/{label}", f"refs/heads/{label}", label]
     answer = git.run("ls-remote", "--", url, *names, check=False, timeout_s=ANSWER_S)
     if not answer.ok:
-        said = answer.stderr.strip().splitlines()
-        raise MissingTool(said[-1] if said else "no answer")
+        raise MissingTool(answer.reason or "no answer")
     lines = (line.split("\t") for line in answer.text.splitlines() if "\t" in line)
     refs = {name: commit for commit, name in lines}
     found = next((refs[name] for name in names if name in refs), None)

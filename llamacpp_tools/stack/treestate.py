@@ -51,6 +51,15 @@ def read_objects(git: Git, objects: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
+def missing_objects(git: Git, objects: Iterable[str]) -> set[str]:
+    """Those of the objects (full hashes) that this repository lacks."""
+    asked = "".join(f"{name}\n" for name in dict.fromkeys(objects))
+    if not asked:
+        return set()
+    answers = git.run("cat-file", "--batch-check", stdin=asked.encode()).text.splitlines()
+    return {line.split()[0] for line in answers if line.endswith(" missing")}
+
+
 def _parse_batch(answer: bytes) -> dict[str, bytes]:
     found = {}
     at = 0

@@ -22,12 +22,15 @@ from llamacpp_tools.stack import backup
 from llamacpp_tools.stack import lock as locks
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.lock import Lock
+from llamacpp_tools.stack.patchfile import Section
+from llamacpp_tools.stack.place import only, ways
 from llamacpp_tools.stack.series import Patch
 from llamacpp_tools.stack.source import repository
 
 log = logging.getLogger(__name__)
 
 _RERERE = ("-c", "rerere.enabled=true")
+_APPLY = ("--whitespace=nowarn",)
 # Reading must never take the index lock: a person may be at work in the tree.
 _READ_ONLY = {"GIT_OPTIONAL_LOCKS": "0"}
 _MARKERS = (b"+<<<<<<< ", b"+>>>>>>> ", b"+||||||| ")
@@ -89,7 +92,7 @@ class Tree:
         git_dir = self._git_dir()
         if git_dir is not None:
             locks.clear_stale(git_dir, ("*.lock",) if index else ("MERGE_RR.lock", "HEAD.lock"))
-        locks.clear_stale(self.bare.folder, (f"{backup.PREFIX}{self.name}/*.lock", "packed-refs.lock"))
+        locks.clear_stale(self.bare.folder, (f"{backup.PREFIX}{self.name}/*.lock",))
 
     def move(self, target: str, *, forced: bool) -> None:
         """Check `target` out, HEAD detached; made first if there is no tree.
@@ -145,33 +148,51 @@ class Tree:
     def attempt(self, patch: Patch, diff: Path) -> Left:
         """Apply a patch to the clean tree, three-way, with markers where it conflicts.
 
-        A resolution recorded before is used again; then nothing is left to do and the result is staged. Where
-        nothing can be merged, the hunks that find their place are applied and the others left as `.rej` files.
+        A resolution recorded before is used again; where that mends all, nothing is left to do and the result is
+        staged. Of a file that nothing can be merged for, the hunks that find their place are applied and the
+        others left as `.rej` files; what could not be tried at all is laid beside them as `NAME.rej`.
         """
         self.git.run(*_RERERE, "rerere", "clear", check=False)
-        self.git.run(*_RERERE, "apply", "--3way", "--whitespace=nowarn", str(diff), check=False)
-        self._stage_recorded()
-        unmerged = self.unmerged()
-        if unmerged or self.staged_tree() != self.git.tree_of("HEAD"):
-            return Left(unmerged)
-        self.git.run("apply", "--reject", "--whitespace=nowarn", str(diff), check=False)
-        rejects = [f"{path}.rej" for path in patch.file.paths if (self.folder / f"{path}.rej").is_file()]
-        placed = [path for path in patch.file.paths if f"{path}.rej" not in rejects]
-        tracked = set(self.git.text("ls-files", "--", *placed).splitlines()) if placed else set()
-        staged = [path for path in placed if path in tracked or (self.folder / path).is_file()]
-        if staged:
-            self.git.run("add", "--all", "--", *staged)
-        if not rejects or len(staged) < len(placed):
-            # A file that is not there gets no .rej from git: the whole patch is laid beside it.
+        with tempfile.TemporaryDirectory(prefix="llt-ways-") as name:
+            found = ways(self.git, Path(name), self.git.tree_of("HEAD"), patch, str(diff))
+        by_hand = list(found.by_hand)
+        mended = False
+        if found.merged:
+            self.git.run(*_RERERE, "apply", "--3way", *_APPLY, *only(found.merged), str(diff), check=False)
+            mended = self._stage_recorded()
+            if not mended and not self.unmerged() and self.staged_tree() == self.git.tree_of("HEAD"):
+                by_hand += found.merged
+        rejects = []
+        for section in found.guessed:
+            rejected = self._apply_what_fits(section, diff)
+            if rejected is None:
+                by_hand.append(section)
+            elif rejected:
+                rejects.append(rejected)
+        if by_hand or not (mended or rejects or self.unmerged()):
             rejects.append(f"{patch.name}.rej")
-            shutil.copyfile(diff, self.folder / rejects[-1])
-        return Left(
-            tuple(path.removesuffix(".rej") for path in rejects if path != f"{patch.name}.rej"),
-            tuple(rejects),
-        )
+            left = by_hand or patch.file.sections
+            (self.folder / rejects[-1]).write_bytes(b"".join(section.raw for section in left))
+        files = [path.removesuffix(".rej") for path in rejects if path != f"{patch.name}.rej"]
+        return Left((*self.unmerged(), *files), tuple(rejects))
 
-    def _stage_recorded(self) -> None:
-        """Stage the files that a recorded resolution has mended.
+    def _apply_what_fits(self, section: Section, diff: Path) -> str | None:
+        """Apply the hunks of one file that find their place, staged.
+
+        Returns:
+            The `.rej` file with the hunks that found none, empty if all did; None if git made nothing of it.
+        """
+        before = self.staged_tree()
+        self.git.run("apply", "--reject", *_APPLY, *only([section]), str(diff), check=False)
+        there = [path for path in section.paths if (self.folder / path).is_file() or path == section.old]
+        self.git.run("add", "--all", "--", *there)
+        rejected = f"{section.path}.rej"
+        if (self.folder / rejected).is_file():
+            return rejected
+        return "" if self.staged_tree() != before else None
+
+    def _stage_recorded(self) -> bool:
+        """Stage the files that a recorded resolution has mended; whether there were any.
 
         `rerere.autoupdate` cannot do it: apply still holds the index lock when it calls rerere.
         """
@@ -180,6 +201,8 @@ class Tree:
             remaining = set(self.git.text(*_RERERE, "rerere", "remaining").splitlines())
             if mended := [path for path in unmerged if path not in remaining]:
                 self.git.run("add", "--", *mended)
+                return True
+        return False
 
     def unmerged(self) -> tuple[str, ...]:
         """Files that still have the two sides of a conflict in the index."""

@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from llamacpp_tools.stack.apply import Status, apply_series
+from llamacpp_tools.stack.apply import apply_series
 from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.status import Status
 
 from .conftest import BASE, Upstream
 

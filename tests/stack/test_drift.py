@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llamacpp_tools.stack.apply import Status, apply_series
+from llamacpp_tools.stack.apply import apply_series
 from llamacpp_tools.stack.drift import Drift, drift, groups, status_grid
 from llamacpp_tools.stack.history import Kind, Step
 from llamacpp_tools.stack.patchfile import parse_patch
 from llamacpp_tools.stack.series import Entry, Patch, load_series
 from llamacpp_tools.stack.source import repository
+from llamacpp_tools.stack.status import Status
 from llamacpp_tools.stack.upstream import load_upstream
 
 from .conftest import BASE, Upstream

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from llamacpp_tools.errors import BadInput, CheckFailed
-from llamacpp_tools.stack.apply import Applied, Status, apply_series
+from llamacpp_tools.stack.apply import Applied, apply_series
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.stack import check
+from llamacpp_tools.stack.status import Status
 from llamacpp_tools.stack.upstream import load_upstream
 
 from .conftest import BASE, Upstream
@@ -300,3 +301,85 @@ def test_a_patch_that_moved_without_its_preimage_stays_under_the_next(
     assert [outcome.status for outcome in result.outcomes] == [Status.MOVED, Status.CLEAN]
     assert git.text("show", f"{result.head}:{A}").splitlines()[20] == "first"
     assert git.text("show", f"{result.head}:{B}").splitlines()[9] == "second"
+
+
+def one_patch(upstream: Upstream, patches: Write, files: dict[str, str | None]) -> Path:
+    """A series of one commit that makes these changes; upstream is back at v1."""
+    folder = patches({"first": upstream.export(upstream.commit(files, "ours"))})
+    upstream.git.run("reset", "--quiet", "--hard", "v1")
+    return folder
+
+
+@pytest.mark.parametrize("what", ["made", "removed", "renamed", "removed and edited"])
+def test_what_upstream_did_to_the_byte_is_taken(
+    upstream: Upstream, edit: Edit, patches: Write, what: str
+) -> None:
+    changes: dict[str, dict[str, str | None]] = {
+        "made": {"src/n.txt": "new\n"},
+        "removed": {B: None},
+        "renamed": {A: None, "src/z.txt": BASE[A]},
+        "removed and edited": {B: None, A: edit(BASE[A], 20, "first")},
+    }
+    folder = one_patch(upstream, patches, changes[what])
+    upstream.commit({**changes[what], "src/more.txt": "more\n"})
+    assert statuses(upstream, folder, "HEAD") == [Status.UPSTREAM]
+
+
+def test_files_that_upstream_took_do_not_stand_in_the_way_of_the_others(
+    upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = one_patch(upstream, patches, {B: None, A: edit(BASE[A], 20, "first")})
+    upstream.commit({B: None})
+    outcome = applied(upstream, folder, "HEAD").outcomes[0]
+    assert (outcome.status, outcome.detail) == (
+        Status.THREE_WAY,
+        "upstream already has 1 of 2 files: refresh the file",
+    )
+    upstream.commit({A: edit(BASE[A], 20, "upstream's own")})
+    outcome = applied(upstream, folder, "HEAD").outcomes[0]
+    assert (outcome.status, [file.path for file in outcome.failed]) == (Status.CONFLICT, [A])
+
+
+def test_a_look_alike_in_one_file_is_not_guessed_at_because_of_another(
+    tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    start = upstream.commit({A: twins()}, "look-alikes")
+    files = {A: twins(v=BODY.replace(STEP, OURS)), B: edit(BASE[B], 10, "second")}
+    folder = patches({"first": upstream.export(upstream.commit(dict(files), "ours"))})
+    upstream.git.run("reset", "--quiet", "--hard", start)
+    git, base = elsewhere(tmp_path, BASE | {A: "// new\n" + files[A]})
+    outcome = apply_series(git, base, load_series(folder).patches).outcomes[0]
+    assert outcome.status is Status.MISSING
+    assert [file.path for file in outcome.failed] == [A]
+
+
+def test_a_file_that_could_be_merged_and_conflicts_is_a_conflict_whatever_another_lacks(
+    tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = one_patch(upstream, patches, {A: edit(BASE[A], 20, "first"), B: edit(BASE[B], 10, "second")})
+    other = Upstream(tmp_path / "elsewhere")
+    other.commit({A: edit(BASE[A], 2, "x"), B: BASE[B]})
+    other.commit({B: edit(BASE[B], 10, "theirs")})
+    outcome = apply_series(
+        other.git, other.git.text("rev-parse", "HEAD"), load_series(folder).patches
+    ).outcomes[0]
+    assert (outcome.status, [file.path for file in outcome.failed]) == (Status.CONFLICT, [B])
+
+
+def test_a_check_says_the_same_again_and_leaves_no_file_in_the_repository(
+    home: Path, upstream: Upstream, patches: Write
+) -> None:
+    # git writes a file that a three-way merge makes into the folder it runs in, even with --cached.
+    folder = one_patch(upstream, patches, {"src/n.txt": "ours\n"})
+    upstream.commit({"src/n.txt": "theirs\n"})
+    for _ in range(2):
+        stack = check(load_upstream(folder), load_series(folder), "master")
+        assert [outcome.status for outcome in stack.applied.outcomes] == [Status.CONFLICT]
+    assert not list(home.rglob("n.txt"))
+
+
+def test_a_conflict_in_a_renamed_file_names_its_hunk(upstream: Upstream, edit: Edit, patches: Write) -> None:
+    folder = one_patch(upstream, patches, {A: None, "src/z.txt": edit(BASE[A], 20, "first")})
+    upstream.commit({A: edit(BASE[A], 20, "x")})
+    outcome = applied(upstream, folder, "HEAD").outcomes[0]
+    assert outcome.detail == "src/z.txt: hunk @@ -17,7 +17,7 @@"
