@@ -43,7 +43,8 @@ def list_patches(patches: Patches = None, json_output: Json = False) -> None:
     from llamacpp_tools.cli.output import stdout_console
 
     console = stdout_console()
-    console.print(f"{series.folder}: for {series.upstream}, reaches {series.reaches or 'not recorded'}")
+    reaches = series.reaches or "not recorded"
+    console.print(f"{series.folder}: for {series.upstream}, reaches {reaches}", markup=False)
     console.print(f"series head {series.head or 'not recorded'}", soft_wrap=True)
     for patch in series.patches:
         entry = patch.entry

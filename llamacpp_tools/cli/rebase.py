@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from llamacpp_tools.stack.apply import Outcome
     from llamacpp_tools.stack.series import Series
-    from llamacpp_tools.stack.stack import Stack, Stopped
+    from llamacpp_tools.stack.stack import Refused, Stack, Stopped
     from llamacpp_tools.stack.touched import Touched
     from llamacpp_tools.stack.upstream import Upstream
 
@@ -74,7 +74,7 @@ def rebase(
         raise
     except stacks.Refused as refused:
         _report(refused.stack, check, json_output)
-        raise CheckFailed(_in_short(refused.stack)) from refused
+        raise CheckFailed(_in_short(refused)) from refused
     _report(stack, check, json_output)
 
 
@@ -112,35 +112,40 @@ def _report(stack: Stack, check: bool, json_output: bool, stopped: Stopped | Non
         print_json(document(stack, check, stopped))
         return
     from rich.table import Table
+    from rich.text import Text
 
     from llamacpp_tools.cli.output import stdout_console
 
-    table = Table(title=f"the series on {stack.source.label}", title_justify="left")
+    table = Table(title=Text(f"the series on {stack.source.label}"), title_justify="left")
     for column in ("patch", "status", "files", "note"):
         table.add_column(column, overflow="fold")
     for outcome in stack.applied.outcomes:
         files = str(len(outcome.patch.file.paths))
-        table.add_row(outcome.patch.name, str(outcome.status), files, _note(stack, outcome))
+        table.add_row(outcome.patch.name, str(outcome.status), files, Text(_note(stack, outcome)))
     console = stdout_console()
     console.print(table)
+    lines = []
     if stack.applied.complete:
-        console.print(f"HEAD {stack.applied.head}", soft_wrap=True)
-        console.print(
-            f"series head {stack.series_head}, the same wherever upstream came from", soft_wrap=True
-        )
-        console.print(f"series {stack.series.digest[:12]}, tree {stack.applied.tree[:12]}", soft_wrap=True)
+        lines = [
+            f"HEAD {stack.applied.head}",
+            f"series head {stack.series_head}, the same wherever upstream came from",
+            f"series {stack.series.digest[:12]}, tree {stack.applied.tree[:12]}",
+        ]
     if stack.kept:
-        console.print(f"what was committed in the tree is kept as {stack.kept}", soft_wrap=True)
+        lines.append(f"what was committed in the tree is kept as {stack.kept}")
     if stack.tree_dir and stack.applied.complete:
-        console.print(f"ready in {stack.tree_dir}", soft_wrap=True)
+        lines.append(f"ready in {stack.tree_dir}")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
 
 
-def _in_short(stack: Stack) -> str:
+def _in_short(refused: Refused) -> str:
+    stack = refused.stack
     failed = [outcome for outcome in stack.applied.outcomes if not outcome.status.applies]
     told = ", ".join(f"{outcome.patch.name} ({outcome.status})" for outcome in failed)
-    left = f"; {stack.tree_dir} has the others" if stack.tree_dir else ""
+    mend = f"; {refused.mend}" if refused.mend else ""
     share = f"{len(failed)} of {len(stack.applied.outcomes)} patches"
-    return f"{share} do not apply onto {stack.source.label}: {told}{left}"
+    return f"{share} do not apply onto {stack.source.label}: {told}{mend}"
 
 
 def _note(stack: Stack, outcome: Outcome) -> str:

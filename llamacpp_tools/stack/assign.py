@@ -33,7 +33,8 @@ def assign(
         leaving: patches that are being dropped; they never claim a commit by its place.
 
     Raises:
-        CheckFailed: the patches are in another order than in `series.yaml`, or a commit is a fixup.
+        CheckFailed: the patches are in another order than in `series.yaml`, or a commit is a fixup or that of a
+            patch that was dropped.
     """
     titles = [subject(git, commit) for commit in commits]
     for commit, title in zip(commits, titles, strict=True):
@@ -43,11 +44,17 @@ def assign(
                 f" `git rebase -i --autosquash {commits[0][:12]}~1`"
             )
     names: list[str | None] = [None] * len(commits)
-    by_commit = {commit: name for name, commit in known.items()}
     wanted = [patch.name for patch in series.patches]
+    by_commit = {commit: name for name, commit in known.items() if name in wanted}
+    gone = {each.name for each in series.dropped}
+    dropped = {commit: name for name, commit in known.items() if name in gone}
     for index, commit in enumerate(commits):
-        name = by_commit.get(commit)
-        names[index] = name if name in wanted else None
+        names[index] = by_commit.get(commit)
+        if names[index] is None and commit in dropped:
+            raise CheckFailed(
+                f"{commit[:12]} in the tree is {dropped[commit]}, which series.yaml says was dropped: take it out"
+                f" there with `git rebase --onto {commit[:12]}~1 {commit[:12]}`"
+            )
     by_title = {name: subject(git, commit) for name, commit in known.items()}
     for name in wanted:
         if name not in names:

@@ -5,6 +5,7 @@ Each step is journaled (`stack.resume`) before it is taken (`stack.worktree`). W
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,14 +13,17 @@ from pathlib import Path
 
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.stack import resume
-from llamacpp_tools.stack.apply import Applied, Outcome, Status, apply_series, commit_tree, split_mail
+from llamacpp_tools.stack.apply import Applied, Outcome, apply_series, commit_tree, split_mail
 from llamacpp_tools.stack.resume import Phase, State
 from llamacpp_tools.stack.series import Patch, Series
 from llamacpp_tools.stack.source import repository
 from llamacpp_tools.stack.stack import Aborted, Refused, Stack, Stopped, failures_history, refusal
+from llamacpp_tools.stack.status import Status
 from llamacpp_tools.stack.touched import Touched
 from llamacpp_tools.stack.upstream import Upstream
 from llamacpp_tools.stack.worktree import Tree, listed
+
+log = logging.getLogger(__name__)
 
 
 class Carry:
@@ -44,7 +48,14 @@ class Carry:
             return None
         if state.phase is Phase.MOVING:
             self.tree.clear_stale(index=True)
+            kept = self._kept_of_a_person(state)
             self._finish(state, forced=True)
+            if kept is not None:
+                log.warning(
+                    "what lay in %s, of a run that was cut short or yours, is kept as %s",
+                    self.tree.name,
+                    kept,
+                )
             return None
         if not stop:
             raise CheckFailed(
@@ -58,6 +69,14 @@ class Carry:
                 f" {self.series.digest[:12]}): put them back to go on, or go back with --abort"
             )
         return state
+
+    def _kept_of_a_person(self, state: State) -> str | None:
+        """Keep what lies in the tree and is neither what it was before nor what it is to be; the reference."""
+        kept = self.tree.keep_work(state.target)
+        at = self.tree.head
+        if kept is None and at is not None and at not in (state.previous_head, state.target):
+            kept = self.tree.keep(at)
+        return kept
 
     def start(self, stack: Stack) -> Stack:
         """Put the result of a check into the tree, or stop at its first failure."""
@@ -105,7 +124,7 @@ class Carry:
         assert head is not None
         outcomes = resume.outcomes_of(done, self.series)
         applied = Applied(stack.source.commit, head, self.git.tree_of(head), outcomes)
-        return Stack(stack.source, self.series, applied, self.tree.folder)
+        return self._ready(Stack(stack.source, self.series, applied, self.tree.folder))
 
     def _work_off(self, state: State, known: Mapping[str, Touched] | None, *, forced: bool) -> Stack:
         """Patch after patch from a journaled state, until all are in or one needs a person."""
@@ -161,10 +180,11 @@ class Carry:
         if self.own not in (None, stack.applied.head):
             stack = replace(stack, kept=self.tree.keep(str(self.own)))
         if not stack.applied.complete:
-            refresh = self.series.command(
-                "patches refresh --drop NAME --reason TEXT", self._onto(stack.source.label)
-            )
-            raise Refused(stack, f"{refusal(stack)}; the tree {self.tree.folder} has the others: {refresh}")
+            taken = [each.patch.name for each in stack.applied.outcomes if not each.status.applies]
+            what = f"{' '.join(f'--drop {name}' for name in taken)} --reason TEXT"
+            refresh = self.series.refresh_command(self.upstream.pin, stack.source.label, what)
+            mend = f"the tree {self.tree.folder} has the others: write them without it with {refresh}"
+            raise Refused(stack, refusal(stack), mend)
         return stack
 
     def _look_for_own(self, before: str | None) -> None:
@@ -195,12 +215,18 @@ class Carry:
         return staged
 
     def _first_step(self, state: State) -> str:
+        marked = [path for path in state.files if f"{path}.rej" not in state.rejects]
+        steps = (
+            [f"mend the conflict in {listed(marked)} in {self.tree.folder}, `git add` the file"]
+            if marked
+            else []
+        )
         if state.rejects:
-            return (
-                f"no three-way merge was possible; put in by hand what {listed(state.rejects)} in"
-                f" {self.tree.folder} holds, `git add` the files, delete the .rej"
+            steps.append(
+                f"put in by hand what {listed(state.rejects)} in {self.tree.folder} holds (no three-way merge was"
+                " possible), `git add` the files, delete the .rej"
             )
-        return f"mend the conflict in {listed(state.files)} in {self.tree.folder}, `git add` the file"
+        return "; then ".join(steps)
 
     def _stopped(self, state: State, why: str, known: Mapping[str, Touched] | None = None) -> Stopped:
         rest = self.series.patches[[patch.name for patch in self.series.patches].index(str(state.current)) :]

@@ -111,7 +111,7 @@ def open_history(upstream: Upstream, to: str | None = None, source: str | None =
             yield found
         return
     try:
-        store = _fetch_history(upstream, upstream.remote, label)
+        store, commit = _fetch_history(upstream, upstream.remote, label)
     except LltError as error:
         if known is None:
             raise MissingTool(
@@ -123,7 +123,7 @@ def open_history(upstream: Upstream, to: str | None = None, source: str | None =
             yield found
         return
     with _scratch([store]) as git:
-        yield _commits(git, upstream, label, _head(store), upstream.remote)
+        yield _commits(git, upstream, label, commit, upstream.remote)
 
 
 @contextmanager
@@ -138,9 +138,9 @@ def _from_source(upstream: Upstream, label: str, source: str) -> Iterator[Histor
         with _scratch([]) as git:
             yield _commits(git, upstream, label, _unbundle(git, path, label), source)
     elif "://" in source or source.startswith("git@"):
-        store = _fetch_history(upstream, source, label)
+        store, commit = _fetch_history(upstream, source, label)
         with _scratch([store]) as git:
-            yield _commits(git, upstream, label, _head(store), source)
+            yield _commits(git, upstream, label, commit, source)
     else:
         raise BadInput(f"--source {source}: no such folder or bundle file, and not a URL")
 
@@ -203,17 +203,11 @@ def _named(there: Git, label: str, source: str) -> str:
 def _unbundle(git: Git, bundle: Path, label: str) -> str:
     where, ref = str(bundle.absolute()), bundle_ref(git, bundle, label)
     git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", where, f"+{ref}:{_TO}")
-    return _head(git)
+    return git.text("rev-parse", f"{_TO}^{{commit}}")
 
 
-def _head(git: Git) -> str:
-    commit = git.resolve(_TO)
-    assert commit is not None
-    return commit
-
-
-def _fetch_history(upstream: Upstream, url: str, label: str) -> Git:
-    """The kept repository for histories, with the commits since the pin's day up to `label`."""
+def _fetch_history(upstream: Upstream, url: str, label: str) -> tuple[Git, str]:
+    """The kept repository for histories, with the commits since the pin's day up to `label`, and the last of them."""
     folder = home.sources_dir() / "history.git"
     folder.mkdir(parents=True, exist_ok=True)
     with locks.hold(home.sources_dir() / "history.lock", wait=True) as held:
@@ -228,7 +222,8 @@ def _fetch_history(upstream: Upstream, url: str, label: str) -> Git:
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", f"--shallow-since={since}", "--", url,
             f"+{commit}:{_TO}", timeout_s=FETCH_S,
         )  # fmt: skip
-    return Git(folder)
+        # Asked under the lock: the next llt may fetch another label here.
+        return Git(folder), git.text("rev-parse", f"{_TO}^{{commit}}")
 
 
 def _commits(git: Git, upstream: Upstream, label: str, target: str, origin: str) -> History:

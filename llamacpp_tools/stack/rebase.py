@@ -54,15 +54,15 @@ def rebase(
             return run.go_on(state)
         stack = check(upstream, series, onto, source)
         if not stack.applied.complete:
-            done = resume.recorded(name, stack.source.commit, series)
-            by_hand = done is not None and run.is_at(done[-1].commit)
-            if done is not None and by_hand and stop:
-                return run.resolved(stack, done)
+            known = resume.recorded(name, stack.source.commit, series)
+            by_hand = known is not None and run.is_at(known[1])
+            if known is not None and by_hand and stop:
+                return run.resolved(stack, known[0])
             statuses = [each.status for each in stack.applied.outcomes]
             if not (stop and any(status.stops or status.applies for status in statuses)):
-                refresh = series.command("patches refresh", onto)
-                mend = f"; {run.tree.folder} has them resolved by hand: {refresh}" if by_hand else ""
-                raise Refused(stack, refusal(stack) + mend)
+                refresh = series.refresh_command(upstream.pin, stack.source.label)
+                mend = f"{run.tree.folder} has them resolved by hand: {refresh}" if by_hand else ""
+                raise Refused(stack, refusal(stack), mend)
         return run.start(stack)
 
 
@@ -82,7 +82,11 @@ def abort(upstream: Upstream, series: Series, onto: str | None = None) -> Aborte
     with hold(home.trees_dir() / f"{name}.lock", wait=False) as lock:
         state = resume.load_state(name)
         if state is None:
-            others = f"; under way: {', '.join(stopped)} (name its version with --onto)" if stopped else ""
+            others = (
+                f"; under way: {', '.join(stopped)} (name its version with --onto, what it leaves out with --without)"
+                if stopped
+                else ""
+            )
             raise BadInput(f"no rebase of {name} is under way{others}")
         return put_back(Tree(name, lock), state)
 

@@ -8,6 +8,7 @@ new files give, which hold the same content, so that the next refresh and the ne
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from llamacpp_tools.stack.resume import Record
 from llamacpp_tools.stack.series import Entry, Patch, Series, load_series, undeclared, upstream_of
 from llamacpp_tools.stack.seriesedit import FILL_IN, drop_entry, insert_entry, remove_value, set_value
 from llamacpp_tools.stack.source import Source, obtain, repository, slug
+from llamacpp_tools.stack.stack import Refused
 from llamacpp_tools.stack.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -131,12 +133,21 @@ def recover(folder: Path, source: str | None = None) -> None:
         CheckFailed: the tree, whose commits the files have by now, has changes of its own since.
     """
     rewrite.finish(folder)
-    label = rewrite.pending(folder)
-    if label is not None:
-        log.warning("a refresh of %s was cut short: its files are written, the tree follows", folder)
+    noted = rewrite.pending(folder)
+    if noted is None:
+        return
+    log.warning("a refresh of %s was cut short; its files are written", folder)
+    then = json.loads(noted)
+    tree_dir = home.trees_dir() / then["tree"]
+    # A tree that has moved on since holds what a person did there: it is theirs, and the next to be read.
+    is_as_read = tree_dir.is_dir() and Git(tree_dir).resolve("HEAD") == then["head"]
+    if is_as_read or resume.load_state(then["tree"]) is not None:
         series = load_series(folder)
-        rebase(upstream_of(series), series, label, source)
-        rewrite.settle(folder)
+        try:
+            rebase(upstream_of(series), series, then["label"], source)
+        except Refused as error:
+            log.warning("the tree %s stays as it is: %s", tree_dir, error)
+    rewrite.settle(folder)
 
 
 def _checked_label(upstream: Upstream, series: Series, wish: Wish) -> str:
@@ -187,9 +198,9 @@ def _require_own(tree_dir: Path, series: Series, record: Record | None) -> None:
 def _require_ready(tree_dir: Path, series: Series) -> None:
     state = resume.load_state(tree_dir.name)
     if state is not None:
+        what = "was cut short" if state.current is None else f"is stopped at {state.current}"
         raise CheckFailed(
-            f"a rebase of {tree_dir} is stopped at {state.current}: finish it with"
-            f" {series.command('rebase', state.label)}"
+            f"a rebase of {tree_dir} {what}: finish it with {series.command('rebase', state.label)}"
         )
     # Untracked files count: one that was never added would be missing from the patch.
     left = [line[3:] for line in Git(tree_dir).text("status", "--porcelain").splitlines()]
@@ -257,7 +268,9 @@ def _refuse_missing(
         for name in missing
     )
     mend = "" if set(missing) <= taken else f"bring it back with {series.command('rebase')}, or "
-    drop = series.command(f"patches refresh --drop {missing[0]} --reason TEXT")
+    drop = series.command(
+        f"patches refresh {' '.join(f'--drop {name}' for name in missing)} --reason TEXT", wish.onto, wish.out
+    )
     raise CheckFailed(f"the tree has no commit for {told}: {mend}take it out of the series with {drop}")
 
 
@@ -369,7 +382,8 @@ def _write(
     texts = {patch.entry.file: patch.file.raw for patch in after.patches}
     texts["series.yaml"] = _series_text(series, wish, version, after.patches, head).encode()
     gone = [] if wish.out else [patch.entry.file for patch in series.patches if patch.name in wish.drop]
-    rewrite.replace_all(folder, texts, gone, label)
+    then = {"label": label, "tree": tree_dir.name, "head": git.text("rev-parse", "HEAD")}
+    rewrite.replace_all(folder, texts, gone, json.dumps(then))
     changed = any(what not in ("unchanged", "copied") for _, what in files)
     known = {patch.name for patch in series.patches}
     return Refreshed(

@@ -24,10 +24,12 @@ from typing import Any
 from llamacpp_tools import home
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.files import write_text_atomic
-from llamacpp_tools.stack.apply import Applied, Outcome, Status
+from llamacpp_tools.stack.apply import Applied, Outcome
 from llamacpp_tools.stack.git import Git
+from llamacpp_tools.stack.place import TAKEN
 from llamacpp_tools.stack.series import Series
 from llamacpp_tools.stack.source import Source
+from llamacpp_tools.stack.status import Status
 
 _SCHEMA = 1
 
@@ -209,16 +211,20 @@ def read_record(tree: str) -> Record | None:
         return None
 
 
-def recorded(tree: str, base: str, series: Series) -> tuple[Done, ...] | None:
-    """The patches of the tree's record, if it is of this base and this series and all of them are in it."""
+def recorded(tree: str, base: str, series: Series) -> tuple[tuple[Done, ...], str] | None:
+    """The patches of the tree's record and its HEAD, if it is of this base and this series, all dealt with."""
     try:
         raw = json.loads(record_path(tree).read_text(encoding="utf-8"))
         if (raw["base"], raw["series_digest"]) != (base, series.digest):
             return None
-        done = tuple(Done(**each) for each in raw["commits"])
+        done = {each["name"]: Done(**each) for each in raw["commits"]}
+        for name in raw.get("already_upstream", ()):
+            done[name] = Done(name, str(Status.UPSTREAM), None, TAKEN)
+        head = str(raw["head"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return done if [each.name for each in done] == [patch.name for patch in series.patches] else None
+    names = [patch.name for patch in series.patches]
+    return (tuple(done[name] for name in names), head) if sorted(done) == sorted(names) else None
 
 
 def plan(state: State, outcomes: Sequence[Outcome]) -> State:

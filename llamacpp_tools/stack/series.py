@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from llamacpp_tools import home
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.stack.patchfile import PatchFile, read_patch
 from llamacpp_tools.stack.rewrite import is_unfinished
+from llamacpp_tools.stack.source import slug
 from llamacpp_tools.stack.upstream import Upstream, load_strict, load_upstream
 
 Slug = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -108,14 +110,32 @@ class Series:
             digest.update(patch.file.raw)
         return digest.hexdigest()
 
-    def command(self, verb: str, onto: str | None = None) -> str:
+    def command(self, verb: str, onto: str | None = None, out: Path | None = None) -> str:
         """An llt command line for this very series, in backquotes, to be named in a message."""
-        words = ["llt", verb]
+        words = []
         if onto is not None:
             words += ["--onto", onto]
+        if out is not None:
+            words += ["--out", str(out)]
         if self.folder.resolve() != home.shipped("patches").resolve():
             words += ["--patches", str(self.folder)]
-        return f"`{' '.join(words)}`"
+        if not verb.startswith("patches"):
+            words += [word for name in self.without for word in ("--without", name)]
+        return f"`llt {verb}{''.join(f' {shlex.quote(word)}' for word in words)}`"
+
+    def refresh_command(self, pin: str, label: str, what: str = "") -> str:
+        """The command line that writes the files again from the tree of version `label`; see `command`.
+
+        Files for another version than the series' own go into a folder of their own.
+
+        Args:
+            pin: the version that is taken where none is named.
+            label: the version whose tree is meant.
+            what: more words for the command line.
+        """
+        is_own = label in (pin, self.upstream)
+        out = None if is_own else self.folder / slug(label)
+        return self.command(f"patches refresh {what}".rstrip(), None if label == pin else label, out)
 
     def leave_out(self, names: tuple[str, ...]) -> Series:
         """The series without the named patches.
@@ -138,10 +158,7 @@ def load_series(folder: Path) -> Series:
         BadInput: a file is missing or malformed, a patch touches what its entry does not declare, or a
             `.patch` file lies in the folder that `series.yaml` does not name.
     """
-    if is_unfinished(folder):
-        raise BadInput(
-            f"a refresh of {folder} was cut short: finish it with `llt patches refresh --patches {folder}`"
-        )
+    _refuse_unfinished(folder)
     listed = load_strict(folder / "series.yaml", SeriesFile)
     for value in repeats(listed.patches):
         raise BadInput(f"{folder / 'series.yaml'} names {value} twice")
@@ -153,6 +170,8 @@ def load_series(folder: Path) -> Series:
         patches.append(Patch(entry, file))
     for stray in strays(folder, listed.patches):
         raise BadInput(f"{folder / stray} is not named in series.yaml: add an entry or remove the file")
+    # One that began while the files were read.
+    _refuse_unfinished(folder)
     return Series(
         folder,
         tuple(patches),
@@ -161,6 +180,12 @@ def load_series(folder: Path) -> Series:
         reaches=listed.reaches,
         dropped=listed.dropped,
     )
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    if is_unfinished(folder):
+        again = f"llt patches refresh --patches {shlex.quote(str(folder))}"
+        raise BadInput(f"a refresh of {folder} is under way or was cut short: finish it with `{again}`")
 
 
 def undeclared(entry: Entry, paths: Iterable[str]) -> list[str]:

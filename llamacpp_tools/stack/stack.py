@@ -43,11 +43,12 @@ class Stack:
 
 
 class Refused(CheckFailed):
-    """Not every patch is in the tree; `stack` has what became of each."""
+    """Not every patch is in the tree; `stack` has what became of each, `mend` the next step if there is one."""
 
-    def __init__(self, stack: Stack, sentence: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, stack: Stack, sentence: str, mend: str = "") -> None:
+        super().__init__(f"{sentence}; {mend}" if mend else sentence)
         self.stack = stack
+        self.mend = mend
 
 
 class Stopped(Refused):

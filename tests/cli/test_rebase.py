@@ -63,6 +63,15 @@ def test_stop_go_on_and_go_back(home: Path, llt: Llt, folder: Path, edit: Edit) 
     assert llt(*command, "--abort").returncode == 2
 
 
+def test_what_upstream_says_is_printed_as_it_is(
+    home: Path, llt: Llt, folder: Path, upstream: Upstream
+) -> None:
+    upstream.commit({A: BASE[A]}, "server : [no ci] fix [/think] tags")
+    upstream.git.run("revert", "--no-edit", "HEAD")
+    shown = llt("rebase", "--check", "--onto", "master", "--patches", folder)
+    assert "[no ci] fix [/think] tags" in shown.stdout
+
+
 def test_check_and_abort_exclude_each_other(home: Path, llt: Llt, folder: Path) -> None:
     done = llt("rebase", "--check", "--abort", "--patches", folder)
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from llamacpp_tools.errors import BadInput, CheckFailed, MissingTool
+from llamacpp_tools.stack import history
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.history import Kind, open_history
 from llamacpp_tools.stack.treestate import ABSENT, states
@@ -205,3 +208,22 @@ def test_the_path_of_a_clone_is_followed_to_its_head(home: Path, upstream: Upstr
     both = open_history(load_upstream(folder), str(upstream.folder), "somewhere")
     with pytest.raises(BadInput, match="name the version with --to and the path with --source"), both:
         pass
+
+
+def test_another_run_may_fetch_another_label_meanwhile(
+    home: Path, upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.git.run("branch", "other", later(upstream, 1)[0])
+    last = later(upstream, 1)[0]
+    known, url = load_upstream(folder), f"file://{upstream.folder}"
+    scratch = history._scratch
+
+    @contextmanager
+    def after_the_other_run(stores: Sequence[Git]) -> Iterator[Git]:
+        history._fetch_history(known, url, "other")
+        with scratch(stores) as git:
+            yield git
+
+    monkeypatch.setattr(history, "_scratch", after_the_other_run)
+    with open_history(known, "master", url) as found:
+        assert found.steps[-1].commit == last

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ from llamacpp_tools.stack import rewrite
 from llamacpp_tools.stack.audit import Rule
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.rebase import rebase
-from llamacpp_tools.stack.refresh import Refreshed, Wish, refresh
+from llamacpp_tools.stack.refresh import Refreshed, Wish, recover, refresh
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.seriesedit import FILL_IN
 from llamacpp_tools.stack.stack import Refused
@@ -387,6 +390,73 @@ def test_killed_at_every_change_to_the_disk_the_next_refresh_recovers(
         assert not (folder / ".llt-refresh").exists()
         assert {what for _, what in refreshed(folder).files} == {"unchanged"}
     assert call > 8
+
+
+@pytest.fixture
+def cut_short(folder: Path) -> Git:
+    """The tree after a refresh was killed once the files were written."""
+    git = tree_of()
+    write(git, "src/c.txt", "newer\n")
+    as_a_person(git, "commit", "--quiet", "--amend", "--no-edit")
+    for call in range(100):
+        if not killed_at(call, lambda: refreshed(folder)):
+            break
+        if rewrite.is_unfinished(folder):
+            rewrite.finish(folder)
+            return git
+    raise AssertionError("it was never cut short there")
+
+
+def test_commits_made_after_a_kill_are_read_not_moved_away(folder: Path, cut_short: Git) -> None:
+    write(cut_short, "src/d.txt", "d\n")
+    as_a_person(cut_short, "commit", "--quiet", "--message", "Mine")
+    assert run(["patches", "refresh", "--patches", str(folder)]) == 0
+    assert [patch.file.paths for patch in load_series(folder).patches][-1] == ("src/d.txt",)
+    assert cut_short.text("log", "-1", "--format=%s") == "Mine"
+
+
+def test_a_cut_short_refresh_whose_series_no_longer_applies_does_not_stand_in_the_way(
+    folder: Path, cut_short: Git, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_args: object, **_more: object) -> None:
+        raise Refused(stack, "1 of 2 patches do not apply")
+
+    stack = rebase(load_upstream(folder), load_series(folder))
+    cut_short.run("checkout", "--quiet", "--detach", json.loads(str(rewrite.pending(folder)))["head"])
+    monkeypatch.setattr("llamacpp_tools.stack.refresh.rebase", refuses)
+    recover(folder)
+    assert rewrite.pending(folder) is None
+    assert "stays as it is: 1 of 2 patches do not apply" in caplog.text
+
+
+def test_a_commit_of_a_patch_that_was_dropped_does_not_come_back_as_a_new_one(folder: Path) -> None:
+    git = tree_of()
+    head = git.text("rev-parse", "HEAD")
+    refreshed(folder, drop=("first",), reason="gone")
+    git.run("checkout", "--quiet", "--detach", head)
+    record = homes.trees_dir() / "patched-v1.stack.json"
+    raw = json.loads(record.read_text())
+    raw["commits"].insert(0, {"name": "first", "commit": git.text("rev-parse", "HEAD~1"), "status": "clean"})
+    record.write_text(json.dumps(raw))
+    with pytest.raises(CheckFailed, match=r"is first, which series.yaml says was dropped: take it out"):
+        refreshed(folder)
+
+
+def test_hints_are_commands_that_work(
+    folder: Path, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_into_tree(folder)
+    upstream.commit(
+        {"src/a.txt": Git(tree_of().folder).run("show", "HEAD:src/a.txt").stdout.decode()}, "took first"
+    )
+    assert run(["rebase", "--onto", "master", "--patches", str(folder)]) == 1
+    said = capsys.readouterr().err
+    (hint,) = re.findall(r"`llt (patches refresh .*?)`", said)
+    words = shlex.split(hint.replace("TEXT", "'upstream has it'"))
+    assert words[words.index("--out") + 1] == str(folder / "master")
+    assert run(words) == 0, capsys.readouterr().err
+    assert [patch.name for patch in load_series(folder / "master").patches] == ["second"]
+    assert [patch.name for patch in load_series(folder).patches] == ["first", "second"]
 
 
 def test_there_is_no_tree_yet(home: Path, upstream: Upstream, edit: Edit, patches: Write) -> None:

@@ -17,17 +17,21 @@ import pytest
 from llamacpp_tools import home as homes
 from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.stack import resume
-from llamacpp_tools.stack.apply import Status
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.lock import hold
+from llamacpp_tools.stack.rebase import rebase
+from llamacpp_tools.stack.resume import Phase
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.source import repository
 from llamacpp_tools.stack.stack import Refused, Stopped
+from llamacpp_tools.stack.status import Status
+from llamacpp_tools.stack.upstream import load_upstream
 
 from .case import A, B, Case, case, look, tree
-from .conftest import BASE
+from .conftest import BASE, Upstream
+from .test_traps import BODY, OURS, STEP, twin_patch, twins
 
-__all__ = ["case"]
+__all__ = ["case", "twin_patch"]
 
 
 def test_a_conflict_stops_with_markers_and_says_what_to_do(case: Case) -> None:
@@ -67,8 +71,8 @@ def test_the_same_command_goes_on_and_the_messages_stay(case: Case) -> None:
     assert not resume.state_path("patched-master").exists()
     done = resume.recorded("patched-master", stack.source.commit, load_series(case.folder))
     assert done is not None
-    assert [each.name for each in done] == ["first", "second", "third"]
-    assert done[-1].commit == stack.applied.head
+    assert [each.name for each in done[0]] == ["first", "second", "third"]
+    assert done[1] == stack.applied.head
 
 
 def test_once_resolved_a_further_run_finds_it_done(case: Case) -> None:
@@ -81,7 +85,9 @@ def test_once_resolved_a_further_run_finds_it_done(case: Case) -> None:
     assert (again.applied.head, again.applied.complete) == (head, True)
     assert (tree() / A).stat().st_mtime_ns == before
     # A build carries exactly the files of the series, so it takes the tree only once they are refreshed.
-    with pytest.raises(Refused, match="resolved by hand: `llt patches refresh --onto master --patches "):
+    with pytest.raises(
+        Refused, match=r"resolved by hand: `llt patches refresh --onto master --out .*/master "
+    ):
         case.rebase(stop=False)
 
 
@@ -204,6 +210,75 @@ def test_hunks_without_a_preimage_are_left_beside_their_file(case: Case) -> None
     assert "delete the .rej" in str(case.stop())
     (tree() / f"{A}.rej").unlink()
     assert case.rebase().applied.complete
+
+
+def test_a_look_alike_is_not_changed_where_nothing_can_be_merged(
+    home: Path, tmp_path: Path, upstream: Upstream, twin_patch: Path
+) -> None:
+    other = Upstream(tmp_path / "elsewhere")
+    text = "// new\n" + twins(v=BODY.replace(STEP, OURS))
+    other.commit(BASE | {A: text})
+    path = twin_patch / "upstream.yaml"
+    path.write_text(path.read_text().replace(str(upstream.folder), str(tmp_path / "nowhere")))
+    with pytest.raises(Stopped) as caught:
+        rebase(load_upstream(twin_patch), load_series(twin_patch), str(other.folder), stop=True)
+    folder = caught.value.stack.tree_dir
+    assert folder is not None
+    assert caught.value.state.rejects == ("first.rej",)
+    assert (folder / A).read_text() == text
+    assert Git(folder).text("status", "--porcelain") == "?? first.rej"
+
+
+def test_a_removal_that_conflicts_is_laid_beside_what_could_be_merged(case: Case) -> None:
+    ours = case.upstream.commit({A: case.edit(BASE[A], 20, "first"), B: None}, "ours")
+    shutil.rmtree(case.folder)
+    case.folder = case.patches({"first": case.upstream.export(ours)})
+    case.upstream.git.run("reset", "--quiet", "--hard", "v1")
+    case.break_upstream(second=True)
+    stopped = case.stop()
+    assert (stopped.state.files, stopped.state.rejects) == ((A,), ("first.rej",))
+    assert f"mend the conflict in {A}" in stopped.why and "what first.rej in" in stopped.why
+    laid = (tree() / "first.rej").read_text()
+    assert f"deleted file mode 100644\nindex {laid.split('index ')[1][:40]}" in laid and f"a/{A}" not in laid
+    case.resolve()
+    assert "delete the .rej" in str(case.stop())
+    (tree() / "first.rej").unlink()
+    Git(tree()).run("rm", "--quiet", B)
+    assert case.rebase().applied.complete
+    assert not (tree() / B).exists()
+
+
+def test_what_was_resolved_by_hand_stays_beside_what_upstream_took(case: Case) -> None:
+    case.upstream.commit({A: case.edit(BASE[A], 20, "upstream's own"), B: case.edit(BASE[B], 10, "second")})
+    case.text = case.edit(BASE[A], 20, "upstream's own")
+    case.stop()
+    case.resolve()
+    seen = []
+    for _ in range(3):
+        with pytest.raises(
+            Refused, match=r"second .*already upstream.* --drop second --reason TEXT"
+        ) as caught:
+            case.rebase()
+        seen.append([outcome.status for outcome in caught.value.stack.applied.outcomes])
+        assert "first" in (tree() / A).read_text().splitlines()
+    assert seen[0][0] is Status.RESOLVED
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_what_a_person_did_after_a_kill_is_named(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    stack = case.rebase()
+    record = resume.read_record("patched-master")
+    assert record is not None
+    state = resume.State(
+        "patched-master", "master", "x", record.base, load_series(case.folder).digest, Phase.MOVING, record.head,
+        done=tuple(resume.Done(name, "clean", commit) for name, commit in record.commits.items()),
+        previous_head=record.head, folder=str(case.folder.resolve()),
+    )  # fmt: skip
+    resume.save_state(state)
+    (tree() / B).write_text("mine\n")
+    assert case.rebase().applied == stack.applied
+    (said,) = [each.getMessage() for each in caplog.records if "is kept as" in each.getMessage()]
+    assert repository().text("show", f"{said.rsplit(' ', 1)[1]}:{B}") == "mine"
 
 
 def test_other_patches_cannot_go_on_from_a_stop(case: Case) -> None:

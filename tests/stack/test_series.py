@@ -128,3 +128,18 @@ def test_the_first_mistake_of_a_series_is_refused(upstream: Upstream, edit: Edit
     (folder / "series.yaml").write_text(text.replace("'src/*'", "'src/a*'"))
     with pytest.raises(BadInput, match=r"touches src/b.txt, which series.yaml does not declare"):
         load_series(folder)
+
+
+def test_a_named_command_can_be_pasted(
+    tmp_path: Path, upstream: Upstream, edit: Edit, patches: Write
+) -> None:
+    folder = patches(two_patches(upstream, edit)).rename(tmp_path / "my patches")
+    series = load_series(folder).leave_out(("second",))
+    assert (
+        series.command("rebase", "master")
+        == f"`llt rebase --onto master --patches '{folder}' --without second`"
+    )
+    assert series.refresh_command("v1", "v1") == f"`llt patches refresh --patches '{folder}'`"
+    assert series.refresh_command("v1", "master", "--drop first") == (
+        f"`llt patches refresh --drop first --onto master --out '{folder / 'master'}' --patches '{folder}'`"
+    )
