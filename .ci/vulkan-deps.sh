@@ -112,10 +112,10 @@ fetch_headers() {
   mkdir -p "$part/deb"
   (cd "$part/deb" && apt-get "${apt_opts[@]}" download -qq libvulkan-dev >&2) ||
     die "cannot download libvulkan-dev of $next"
-  dpkg -x "$part"/deb/libvulkan-dev_*.deb "$part/root"
-  headers_suffice -isystem "$part/root/usr/include" || die "the Vulkan headers of $next are too old as well"
+  dpkg -x "$part"/deb/libvulkan-dev_*.deb "$part/unpacked"
+  headers_suffice -isystem "$part/unpacked/usr/include" || die "the Vulkan headers of $next are too old as well"
   rm -rf "$headers"
-  mv "$part/root" "$headers"
+  mv "$part/unpacked" "$headers"
   rm -rf "$part"
 }
 
