@@ -18,7 +18,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.files import sha256_file, write_atomic
+from llamacpp_tools.files import write_atomic
+from llamacpp_tools.models.gguffile import Entry, Value, typed, write_gguf
 from llamacpp_tools.models.shapes import Shape
 from llamacpp_tools.models.synth import DTYPES
 from training.model import Miniature
@@ -55,18 +56,16 @@ def export(model: Miniature, tokenizer: Tokenizer, path: Path, dtype: str) -> Ex
     shape = model.shape
     arrays = to_gguf(shape, {name: _array(value) for name, value in model.state_dict().items()})
     with write_atomic(path) as part:
-        writer = gguf.GGUFWriter(part, shape.arch)
-        for key, value in sorted(_metadata(shape, tokenizer, dtype).items()):
-            _add(writer, key, value)
-        for tensor in shape.tensors():
-            kind = DTYPES["f32" if tensor.always_f32 else dtype][0]
-            data = gguf.quants.quantize(arrays[tensor.name], kind)
-            writer.add_tensor(tensor.name, data, raw_dtype=kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-    return Exported(path, sha256_file(path), path.stat().st_size)
+        keys = typed(_metadata(shape, tokenizer, dtype))
+        entries = [
+            Entry(tensor.name, tensor.dims, DTYPES["f32" if tensor.always_f32 else dtype][0])
+            for tensor in shape.tensors()
+        ]
+        digest = write_gguf(
+            part, shape.arch, keys, entries,
+            lambda entry: [gguf.quants.quantize(arrays[entry.name], entry.type).tobytes()],
+        )  # fmt: skip
+    return Exported(path, digest, path.stat().st_size)
 
 
 def to_gguf(shape: Shape, state: Arrays) -> dict[str, F32]:
@@ -170,9 +169,6 @@ def _array(value: Tensor) -> F32:
     return array
 
 
-Value = bool | int | float | str | list[int] | list[float] | list[str]
-
-
 def _metadata(shape: Shape, tokenizer: Tokenizer, dtype: str) -> dict[str, Value]:
     return {
         "general.type": "model",
@@ -182,16 +178,3 @@ def _metadata(shape: Shape, tokenizer: Tokenizer, dtype: str) -> dict[str, Value
         **{f"{shape.arch}.{key}": value for key, value in shape.keys().items()},
         **tokenizer.metadata(),
     }
-
-
-def _add(writer: gguf.GGUFWriter, key: str, value: Value) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    elif isinstance(value, str):
-        writer.add_string(key, value)
-    else:
-        writer.add_array(key, value)

@@ -17,7 +17,7 @@ import torch
 
 from llamacpp_tools.build.manifest import find
 from llamacpp_tools.engine.context import ContextOptions
-from llamacpp_tools.engine.evaluate import logits_of
+from llamacpp_tools.engine.evaluate import draft_logits, logits_of
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.ffi.library import Library, open_library
@@ -88,7 +88,7 @@ def check_tokenizer(library: Library, tokenizer: Tokenizer, path: Path) -> int:
         CheckFailed: they differ.
     """
     count = 0
-    with Session(library, path, SessionOptions(_options(N_BATCH))) as session:
+    with Session(library, path, SessionOptions(context_options(N_BATCH))) as session:
         for kind in names():
             text = prompt_text(kind, TOKENIZED_CHARS)
             ours, theirs = tokenizer.encode(text), session.model.tokenize(text)
@@ -99,7 +99,8 @@ def check_tokenizer(library: Library, tokenizer: Tokenizer, path: Path) -> int:
     return count
 
 
-def _options(n_ctx: int) -> ContextOptions:
+def context_options(n_ctx: int) -> ContextOptions:
+    """A context in f32 throughout, on two threads."""
     return ContextOptions(
         n_ctx=n_ctx,
         n_batch=N_BATCH,
@@ -114,7 +115,7 @@ def _options(n_ctx: int) -> ContextOptions:
 def _trunk_pairs(
     library: Library, model: Miniature, path: Path, prompts: Sequence[Sequence[int]]
 ) -> Iterator[tuple[F32, F32]]:
-    with Session(library, path, SessionOptions(_options(max(map(len, prompts)) + 8))) as session:
+    with Session(library, path, SessionOptions(context_options(max(map(len, prompts)) + 8))) as session:
         for prompt in prompts:
             theirs = logits_of(session.target, prompt)
             with torch.inference_mode():
@@ -132,43 +133,15 @@ def _draft_pairs(
 ) -> Iterator[tuple[F32, F32]]:
     """For each prompt the logits of `n_positions` drafts at one lookahead, torch's and the library's."""
     n_ctx = max(map(len, prompts)) + n_positions * (lookahead + 1) + 8
-    with Session(library, path, SessionOptions(_options(n_ctx), n_max=lookahead)) as session:
+    with Session(library, path, SessionOptions(context_options(n_ctx), n_max=lookahead)) as session:
         for prompt in prompts:
-            tokens, steps, theirs = _drafts(session, prompt, lookahead, n_positions)
-            yield _draft_logits(model, tokens, steps), np.stack(theirs)
+            drafted = draft_logits(session, prompt, lookahead, n_positions)
+            yield torch_draft_logits(model, drafted.tokens, drafted.steps), drafted.logits
 
 
-def _drafts(
-    session: Session, prompt: Sequence[int], lookahead: int, n_positions: int
-) -> tuple[list[int], list[tuple[int, list[int]]], list[F32]]:
-    """Generate by draft and verify; returns all tokens, and for each step where it stood and what it guessed.
-
-    The guesses are those that the last draft logits were computed from: none at lookahead 1.
-    """
-    library = session.model.library
-    out = library.ffi.new("llama_token[]", lookahead + 1)
-    tokens = [*prompt, session.decoder.prefill(prompt)]
-    steps: list[tuple[int, list[int]]] = []
-    rows: list[F32] = []
-    draft = session.draft
-    if draft is None:
-        raise ValueError("the session drafts nothing")
-    # A step whose guess was refused shows nothing at lookahead 2, so a poor model may run out of room first.
-    while len(rows) < n_positions and len(tokens) + lookahead < session.target.n_ctx:
-        at = len(tokens) - 1
-        step = session.decoder.step(tokens[at], at, out, lookahead)
-        pointer = library.lib.llama_get_logits_ith(draft.handle, -1)
-        row = np.frombuffer(library.ffi.buffer(pointer, 4 * session.model.n_vocab), dtype=np.float32).copy()
-        accepted = [int(out[index]) for index in range(step.n_tokens)]
-        tokens += accepted
-        # At lookahead 2 the logits rest on the first guess, which is known where it was accepted.
-        if lookahead == 1 or step.n_accepted >= lookahead - 1:
-            steps.append((at, accepted[: lookahead - 1]))
-            rows.append(row)
-    return tokens, steps, rows
-
-
-def _draft_logits(model: Miniature, tokens: Sequence[int], steps: Sequence[tuple[int, list[int]]]) -> F32:
+def torch_draft_logits(
+    model: Miniature, tokens: Sequence[int], steps: Sequence[tuple[int, list[int]]]
+) -> F32:
     """Torch's logits [steps, n_vocab]: the pairs up to a position, then a chain over the guesses after it.
 
     The keys of the pairs are made from the trunk's rows, those of the guesses from the block's own rows.

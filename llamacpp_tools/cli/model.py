@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llamacpp_tools.models.synth import Progress
+    from llamacpp_tools.models.gguffile import Progress
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -39,6 +39,6 @@ def proof_model() -> Path:
 
 def _generator_digest() -> str:
     digest = hashlib.sha256()
-    for name in ("shapes.py", "synth.py", "vocab.py"):
+    for name in ("gguffile.py", "shapes.py", "synth.py", "vocab.py"):
         digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()[:8]

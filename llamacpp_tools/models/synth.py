@@ -20,11 +20,10 @@ import hashlib
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import gguf
 import numpy as np
@@ -32,15 +31,14 @@ import numpy.typing as npt
 
 from llamacpp_tools.errors import BadInput, MissingTool
 from llamacpp_tools.files import write_atomic
+from llamacpp_tools.models.gguffile import Entry, Progress, Value, data_bytes, typed, write_gguf
 from llamacpp_tools.models.shapes import Shape, Tensor
 from llamacpp_tools.models.vocab import Vocab, build_vocab
 
 F32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-Progress = Callable[[int, int], None]
 
 CHUNK_ELEMENTS = 1 << 20  # about 20 MB of working memory, whatever the model's size
-ALIGNMENT = gguf.GGUF_DEFAULT_ALIGNMENT
 
 SUCCESSOR, NOISE, MUTE = 0.14, 0.30, -25.0
 CONSTANT = 1.0  # feature 0 of every embedding
@@ -99,17 +97,23 @@ def synth(
         raise BadInput(f"the seed must be 0 or more, not {seed}")
     if path.is_dir():
         raise BadInput(f"{path} is a folder; name the file to write")
-    plan = _Plan(shape, build_vocab(shape.n_vocab), shape.tensors(), seed, dtype)
+    plan = _Plan(shape, build_vocab(shape.n_vocab), seed, dtype)
+    tensors = {tensor.name: tensor for tensor in shape.tensors()}
+    entries = [Entry(tensor.name, tensor.dims, plan.type_of(tensor)) for tensor in tensors.values()]
+
+    def data(entry: Entry) -> Iterator[bytes]:
+        for rows in _chunks(tensors[entry.name], plan):
+            yield gguf.quants.quantize(rows, entry.type).tobytes()
+
     try:
         with write_atomic(path) as part:
             free = shutil.disk_usage(part.parent).free
-            if free < plan.data_bytes:
+            if free < (needed := data_bytes(entries)):
                 raise MissingTool(
-                    f"{path} needs {plan.data_bytes / 2**30:.1f} GiB, only {free / 2**30:.1f} GiB are free "
+                    f"{path} needs {needed / 2**30:.1f} GiB, only {free / 2**30:.1f} GiB are free "
                     "there; make room, or name another folder or a smaller --dtype"
                 )
-            _write_header(part, plan)
-            digest = _append_tensors(part, plan, progress)
+            digest = write_gguf(part, shape.arch, typed(plan.metadata()), entries, data, progress)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror or error}") from error
     log.info("wrote %s: %s, seed %d, %s", path, shape.name, seed, dtype)
@@ -122,22 +126,13 @@ class _Plan:
 
     shape: Shape
     vocab: Vocab
-    tensors: tuple[Tensor, ...]
     seed: int
     dtype: str
 
     def type_of(self, tensor: Tensor) -> gguf.GGMLQuantizationType:
         return DTYPES["f32" if tensor.always_f32 else self.dtype][0]
 
-    def n_bytes(self, tensor: Tensor) -> int:
-        per_block, block_bytes = gguf.GGML_QUANT_SIZES[self.type_of(tensor)]
-        return int(tensor.n_elements // per_block * block_bytes)
-
-    @property
-    def data_bytes(self) -> int:
-        return sum(_padded(self.n_bytes(tensor)) for tensor in self.tensors)
-
-    def metadata(self) -> dict[str, bool | int | float | str | list[int] | list[str]]:
+    def metadata(self) -> dict[str, Value]:
         shape, vocab, tokenizer = self.shape, self.vocab, "tokenizer.ggml."
         return {
             "general.type": "model",
@@ -155,61 +150,6 @@ class _Plan:
             tokenizer + "padding_token_id": vocab.pad_id,
             tokenizer + "add_bos_token": False,
         }
-
-
-def _write_header(part: Path, plan: _Plan) -> None:
-    """Metadata in sorted order (architecture first, as readers like it), then the tensor list."""
-    writer = gguf.GGUFWriter(None, plan.shape.arch)
-    for key, value in sorted(plan.metadata().items()):
-        if isinstance(value, bool):
-            writer.add_bool(key, value)
-        elif isinstance(value, int):
-            writer.add_uint32(key, value)
-        elif isinstance(value, float):
-            writer.add_float32(key, value)
-        elif isinstance(value, str):
-            writer.add_string(key, value)
-        else:
-            writer.add_array(key, value)
-    for tensor in plan.tensors:
-        # Given beside a type of its own, the shape is taken as counted in weights, not in bytes.
-        writer.add_tensor_info(
-            tensor.name, tensor.dims, np.dtype(np.float32), plan.n_bytes(tensor), plan.type_of(tensor)
-        )
-    writer.write_header_to_file(part)
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
-
-
-def _append_tensors(part: Path, plan: _Plan, progress: Progress | None) -> str:
-    """Write the data of every tensor behind the header; returns the SHA-256 of the whole file."""
-    digest = hashlib.sha256(part.read_bytes())
-    done, total = 0, plan.data_bytes
-    with part.open("ab") as file:
-        _append(file, digest, bytes(-file.tell() % ALIGNMENT))
-        for tensor in plan.tensors:
-            size = 0
-            for rows in _chunks(tensor, plan):
-                data = gguf.quants.quantize(rows, plan.type_of(tensor)).tobytes()
-                _append(file, digest, data)
-                size += len(data)
-                if progress:
-                    progress(done + size, total)
-            _append(file, digest, bytes(-size % ALIGNMENT))
-            done += _padded(size)
-    if progress:
-        progress(total, total)
-    return digest.hexdigest()
-
-
-def _append(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
-    file.write(data)
-    digest.update(data)
-
-
-def _padded(size: int) -> int:
-    return size + -size % ALIGNMENT
 
 
 def _chunks(tensor: Tensor, plan: _Plan) -> Iterator[F32]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine.context import Context, ContextOptions
-from llamacpp_tools.engine.evaluate import logits_of
+from llamacpp_tools.engine.evaluate import draft_logits, logits_of
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.errors import LltError
@@ -46,6 +46,9 @@ def main() -> int:
         }
         if session.draft is not None:
             found["draft_bytes"] = np.array(session.draft.memory_bytes)
+        if asked["draft_rows"]:
+            drafted = draft_logits(session, prompt, asked["n_max"], asked["draft_rows"])
+            found |= {"draft_logits": drafted.logits, "draft_tokens": np.array(drafted.tokens)}
         if asked["logits"]:
             with Context(session.model, context) as fresh:
                 found["logits"] = logits_of(fresh, [*prompt, *made.tokens])

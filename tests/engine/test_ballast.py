@@ -1,0 +1,50 @@
+"""Ballast changes what a model costs and not one bit of what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.models.ballast import Ballast, add_ballast
+from llamacpp_tools.models.shapes import TINY
+from llamacpp_tools.models.synth import synth
+
+from .conftest import TEXT
+
+pytestmark = pytest.mark.build
+Probe = Callable[..., dict[str, Any]]
+BALLAST = Ballast(weights=60_000_000, kv=1500)
+
+
+@pytest.fixture(scope="module", params=["f32", "f16", "q8_0"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model with matrices of one type, without ballast and with it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    light, heavy = folder / "light.gguf", folder / "heavy.gguf"
+    synth(TINY, light, dtype=request.param)
+    add_ballast(light, heavy, BALLAST)
+    return light, heavy
+
+
+@pytest.mark.parametrize("window", [None, 96])
+def test_every_logit_is_the_same_to_the_bit(
+    probe: Probe, patched: Build, pair: tuple[Path, Path], window: int | None
+) -> None:
+    asked = {
+        "text": TEXT, "n_predict": 32, "n_max": 2, "logits": True, "draft_rows": 24, "window": window,
+        "full_layers": [7] if window else [],
+    }  # fmt: skip
+    light, heavy = (probe(patched, path, **asked) for path in pair)
+    assert len(light["prompt"]) > 500
+    assert light["draft_logits"].shape == (24, 512)
+    assert np.ptp(light["draft_logits"]) > 1
+    for name in ("logits", "draft_logits"):
+        assert np.array_equal(light[name].view(np.uint32), heavy[name].view(np.uint32)), name
+    for name in ("tokens", "draft_tokens", "drafted", "accepted"):
+        assert np.array_equal(light[name], heavy[name]), name
+    assert heavy["memory_bytes"].sum() > light["memory_bytes"].sum()
