@@ -7,6 +7,7 @@ few readings move, and those within narrow steps.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 from llamacpp_tools.workloads.grammar import generator
@@ -25,6 +26,16 @@ _ROUND = (
     "cooling water flow {flow} l/min, within limits, no action needed",
     "round closed by operator {operator}, no defects open, next round in 30 minutes",
 )
+_READINGS = {
+    "bar": ("4.1", "4.2"),
+    "temp": ("61", "62"),
+    "diff": ("31", "32"),
+    "oil": ("84", "85"),
+    "tension": ("410", "412"),
+    "vib": ("4", "5"),
+    "flow": ("118", "119"),
+}
+_OPERATORS = ("1", "2", "3")
 
 
 def chunks(seed: int) -> Iterator[str]:
@@ -42,15 +53,26 @@ def _round(rng: random.Random, day: int, minute: int) -> str:
     lines = []
     for at, template in enumerate(_ROUND):
         clock = minute + at
-        text = template.format(
-            bar=rng.choice(("4.1", "4.2")),
-            temp=rng.choice(("61", "62")),
-            diff=rng.choice(("31", "32")),
-            oil=rng.choice(("84", "85")),
-            tension=rng.choice(("410", "412")),
-            vib=rng.choice(("4", "5")),
-            flow=rng.choice(("118", "119")),
-            operator=1 + minute // 480,
-        )
+        readings = {name: rng.choice(values) for name, values in _READINGS.items()}
+        text = template.format(**readings, operator=1 + minute // 480)
         lines.append(f"[day {day:04d} {clock // 60:02d}:{clock % 60:02d}] {text}.\n")
     return "".join(lines)
+
+
+def _line() -> re.Pattern[str]:
+    values = _READINGS | {"operator": _OPERATORS}
+    allowed = {name: f"(?:{'|'.join(map(re.escape, each))})" for name, each in values.items()}
+    # Blanks and dots of a template stand for themselves, its braces for any of the values.
+    texts = "|".join(
+        "".join(
+            allowed[part[1:-1]] if part.startswith("{") else re.escape(part)
+            for part in _PARTS.findall(template)
+        )
+        for template in _ROUND
+    )
+    return re.compile(rf"\[day \d{{4}} (?:[01]\d|2[0-3]):[0-5]\d\] (?:{texts})\.")
+
+
+_PARTS = re.compile(r"\{\w+\}|[^{]+")
+# Any line that a log can hold, without its end.
+LINE = _line()
