@@ -34,7 +34,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/stack_check.py
 	$(BIN)/python benchmarks/stack_drift.py
 
-# Train the miniature anew (two cores, some 80 minutes); make train-miniature TRAIN_ARGS='--resume --out DIR'
+# Train the miniature anew (20 million tokens, two cores: about two hours); make train-miniature TRAIN_ARGS='--resume --out DIR'
 train-miniature: $(VENV)/.installed-train
 	$(BIN)/python -m training $(TRAIN_ARGS)
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m training [train|export|validate|parity|sample] --out FOLDER`."""
+"""The command line: `python -m training [train|export|validate|parity|sample|reference] --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.tokenizer import load_tokenizer
 from training.trainer import Settings, load_model, start, train
 from training.validate import report
 
-VERBS = ("train", "export", "validate", "parity", "sample")
+VERBS = ("train", "export", "validate", "parity", "sample", "reference")
 DTYPES = ("f32", "f16", "q8_0")
 
 
@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--out", type=Path, default=Path("training-run"), help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--minutes", type=float, default=Settings.minutes, help="length of the run")
-    parser.add_argument("--tokens", type=int, default=0, help="length in tokens instead of minutes")
+    parser.add_argument("--tokens", type=int, default=Settings.tokens, help="length of the run")
+    parser.add_argument("--minutes", type=float, default=0.0, help="length on the clock instead of in tokens")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--rate", type=float, default=Settings.rate, help="peak learning rate")
     parser.add_argument("--workers", type=int, default=Settings.workers, help="processes of one thread")
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    settings = Settings(options.seed, options.minutes, options.tokens, options.rate, workers=options.workers)
+    settings = Settings(options.seed, options.tokens, options.minutes, options.rate, workers=options.workers)
     run = start(options.out, MINIATURE, settings, options.resume)
     n_weights = sum(weight.numel() for weight in run.model.parameters())
     _say(f"{n_weights} weights, {run.corpus.tokenizer.n_vocab} tokens, {settings}")
@@ -114,12 +114,26 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
+def _reference(options: argparse.Namespace) -> int:
+    from training.reference import write_reference
+
+    shipped, path = (
+        options.model or options.out / "miniature-q8_0.gguf",
+        options.out / "miniature_reference.npz",
+    )
+    tokenizer = load_tokenizer(options.out / "tokenizer.json")
+    count = write_reference(load_model(options.out, MINIATURE), tokenizer, shipped, path)
+    _say(f"{path}: {count} rows of logits, {path.stat().st_size} bytes")
+    return 0
+
+
 _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "export": _export,
     "validate": _validate,
     "parity": _parity,
     "sample": _sample,
+    "reference": _reference,
 }
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.documents import KINDS, Split, document
+from training.documents import DRILL, KINDS, Split, document
+from training.drills import NO_DRILLS, Drills, drill
 from training.tokenizer import Tokenizer
 
 Rows = npt.NDArray[np.int64]
@@ -49,10 +50,12 @@ class Corpus:
     seed: int
     chars_per_token: Mapping[str, float]
 
-    def rows(self, split: Split, step: int, n_rows: int, n_tokens: int, first: int = 0) -> Rows:
+    def rows(
+        self, split: Split, step: int, n_rows: int, n_tokens: int, first: int = 0, drills: Drills = NO_DRILLS
+    ) -> Rows:
         """Rows `first` and on of one step, [n_rows, n_tokens]; an end token stands between two documents."""
         made = (
-            self._row(split, f"{self.seed}:{split}:{step}:{row}", n_tokens)
+            self._row(split, f"{self.seed}:{split}:{step}:{row}", n_tokens, drills)
             for row in range(first, first + n_rows)
         )
         return np.array(list(made), dtype=np.int64)
@@ -67,21 +70,24 @@ class Corpus:
                 return tokens[:n_tokens]
             n_chars = int(n_chars * 1.3) + 100
 
-    def _row(self, split: Split, name: str, n_tokens: int) -> list[int]:
+    def _row(self, split: Split, name: str, n_tokens: int, drills: Drills) -> list[int]:
         rng = random.Random(name)
         row: list[int] = []
         while len(row) < n_tokens:
             left = n_tokens - len(row)
-            row += self._document(split, rng, left)
+            row += self._document(split, rng, left, drills)
             row.append(self.tokenizer.end_id)
         return row[:n_tokens]
 
-    def _document(self, split: Split, rng: random.Random, left: int) -> list[int]:
+    def _document(self, split: Split, rng: random.Random, left: int, drills: Drills) -> list[int]:
         """A document that fills the room half of the time, and is shorter otherwise."""
         kind = rng.choices(KINDS, [MIXTURE[kind] for kind in KINDS])[0]
+        if drills.share and rng.random() < drills.share:
+            kind = DRILL
         whole = left <= SHORTEST_DOCUMENT or rng.random() < 0.5
         wanted = left if whole else rng.randrange(SHORTEST_DOCUMENT, left + 1)
-        text = document(kind, int(wanted * self.chars_per_token[kind]), split, rng)
+        n_chars = int(wanted * self.chars_per_token[kind])
+        text = drill(n_chars, rng, drills.longest) if kind == DRILL else document(kind, n_chars, split, rng)
         return self.tokenizer.encode(text)
 
 
@@ -100,7 +106,7 @@ def build_corpus(tokenizer: Tokenizer, seed: int) -> Corpus:
     """A corpus for a tokenizer, with the characters per token of each kind measured on a sample."""
     rng = random.Random(f"{seed}:sample")
     measured = {}
-    for kind in KINDS:
+    for kind in (*KINDS, DRILL):
         text = document(kind, _SAMPLE_CHARS, "train", rng)
         measured[kind] = len(text) / len(tokenizer.encode(text))
     return Corpus(tokenizer, seed, measured)

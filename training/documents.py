@@ -16,6 +16,7 @@ from llamacpp_tools.workloads import recall
 from llamacpp_tools.workloads.extraction import orders
 from llamacpp_tools.workloads.registry import MEASURED_SEED, context_text, get, names
 from training.answers import essay, functions, plan, questions, thoughts
+from training.drills import drill
 
 Split = Literal["train", "validation"]
 _FIRST_SEED = {"train": 1_000_000_000, "validation": 2_000_000_000}
@@ -23,7 +24,8 @@ _N_SEEDS = 1_000_000_000
 if any(first <= MEASURED_SEED < first + _N_SEEDS for first in _FIRST_SEED.values()):
     raise RuntimeError("the seed of the measured texts lies among those of training")
 
-RECALL = "recall"
+RECALL, DRILL = "recall", "drill"
+# Those that are validated on; a drill is only trained on.
 KINDS = (*names(), RECALL)
 # Logs begin at any of this many rounds (half an hour each), so that every day and hour is seen.
 _LOG_ROUNDS = 400
@@ -44,6 +46,8 @@ def document(kind: str, n_chars: int, split: Split, rng: random.Random) -> str:
     seed = text_seed(split, rng)
     if kind == RECALL:
         return _recall(n_chars, seed, rng)
+    if kind == DRILL:
+        return drill(n_chars, rng)
     if kind == "maintenance_log":
         return _log(n_chars, seed, rng)
     if kind == "extraction":

@@ -9,6 +9,7 @@ p + 1 and the hidden row for the next step of a chain.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers.models.qwen3_5_moe.configuration_qwen3_5_moe import Qwen3_5Moe
 from transformers.models.qwen3_5_moe.modeling_qwen3_5_moe import (
     Qwen3_5MoeDecoderLayer,
     Qwen3_5MoeForCausalLM,
+    Qwen3_5MoeGatedDeltaNet,
     Qwen3_5MoeRMSNorm,
     Qwen3_5MoeSparseMoeBlock,
     load_balancing_loss_func,
@@ -128,6 +130,7 @@ class Miniature(nn.Module):
         # transformers initialises what lies in its own model; the block follows the same rules.
         self.mtp.apply(self.trunk._init_weights)
         self._routed: list[Tensor] = []
+        _remember(self.trunk)
         for module in self.modules():
             if isinstance(module, Qwen3_5MoeSparseMoeBlock):
                 module.gate.register_forward_hook(self._note_routing)
@@ -180,6 +183,23 @@ class Miniature(nn.Module):
     def _loss(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         logits = self.logits(hidden[:, :-1])
         return functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def _remember(trunk: nn.Module) -> None:
+    """Give DeltaNet's heads memories of one to a thousand tokens to begin with.
+
+    transformers starts every head with dt_bias 1 and a rate A up to 16, so that a state is gone after one token,
+    and that hardly changes in a short run. As in Mamba (Gu & Dao 2023, 3.6) and the reference code of Gated
+    DeltaNet, steps dt are drawn evenly in their logarithm between 0.001 and 0.1, and A between 1 and 16.
+    """
+    with torch.no_grad():
+        for module in trunk.modules():
+            if isinstance(module, Qwen3_5MoeGatedDeltaNet):
+                low, high = math.log(1e-3), math.log(1e-1)
+                dt = torch.exp(low + (high - low) * torch.rand_like(module.dt_bias))
+                # The inverse of softplus, which the layer applies to the bias.
+                module.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+                module.A_log.copy_(torch.log(1 + 15 * torch.rand_like(module.A_log)))
 
 
 def build(shape: Shape, seed: int) -> Miniature:

@@ -7,6 +7,8 @@ import math
 import random
 from dataclasses import dataclass
 
+from training.drills import NO_DRILLS, Drills
+
 TOKENS_PER_STEP = 4096
 WARMUP_STEPS = 80
 FINAL_SHARE = 0.02
@@ -21,13 +23,27 @@ CURRICULUM: tuple[tuple[float, dict[int, float]], ...] = (
     (0.85, {512: 0.1, 1024: 0.25, 2048: 0.2, 4096: 0.15, 8192: 0.2, 10240: 0.1}),
 )
 
+# From this progress on, the share of the documents that are drills, and the longest list in them; `corpus.MIXTURE`
+# parts the rest. First words and forms; then almost nothing but drills, from short lists that are told often to
+# longer ones, until the model looks back (its loss on them falls within some hundred steps, and never fell in six
+# million tokens without); then mostly the texts themselves.
+DRILLS: tuple[tuple[float, float, int], ...] = (
+    (0.00, 0.0, 0),
+    (0.04, 0.9, 4),
+    (0.055, 0.9, 8),
+    (0.07, 0.9, 16),
+    (0.10, 0.25, 30),
+    (0.50, 0.10, 30),
+)
+
 
 @dataclass(frozen=True)
 class RowShape:
-    """What one process computes in one step: `n_rows` rows of `n_tokens` tokens."""
+    """What one process computes in one step: `n_rows` rows of `n_tokens` tokens, and the drills among the texts."""
 
     n_rows: int
     n_tokens: int
+    drills: Drills = NO_DRILLS
 
 
 def row_shape(progress: float, seed: int, step: int, n_workers: int) -> RowShape:
@@ -41,7 +57,13 @@ def row_shape(progress: float, seed: int, step: int, n_workers: int) -> RowShape
     # A step of longer rows holds more tokens, so it comes up less often.
     weights = [share / (rows[length] * length) for length, share in shares.items()]
     length = random.Random(f"{seed}:length:{step}").choices(list(shares), weights)[0]
-    return RowShape(rows[length], length)
+    return RowShape(rows[length], length, drills(progress))
+
+
+def drills(progress: float) -> Drills:
+    """The drills among the texts; see `DRILLS`."""
+    _, share, longest = DRILLS[bisect.bisect_right([start for start, _, _ in DRILLS], progress) - 1]
+    return Drills(share, longest)
 
 
 def learning_rate(peak: float, progress: float, step: int) -> float:

@@ -37,16 +37,16 @@ class Settings:
 
     Attributes:
         seed: of weights, tokenizer and data.
-        minutes: length of the run on the clock, pauses included; the schedule follows it.
-        tokens: length of the run in tokens instead, 0 for none; then every number can be had again.
+        tokens: length of the run; the schedule follows it, so every number can be had again.
+        minutes: length on the clock instead, pauses included; 0 for none.
         rate: peak learning rate.
         save_minutes, validate_minutes: time between two checkpoints, and between two short validations.
         workers: processes, one thread each; the rows of a step depend on their number.
     """
 
     seed: int = 4
-    minutes: float = 120.0
-    tokens: int = 0
+    tokens: int = 20_000_000
+    minutes: float = 0.0
     rate: float = 3e-3
     save_minutes: float = 3.0
     validate_minutes: float = 6.0
@@ -164,10 +164,10 @@ def train(run: Run, told: Callable[[str], None]) -> bool:
             state.step += 1
             state.tokens += n_tokens
             state.seconds += took
-            if settings.tokens:
-                state.progress = state.tokens / settings.tokens
-            else:
+            if settings.minutes:
                 state.progress += took / (60 * settings.minutes)
+            else:
+                state.progress = state.tokens / settings.tokens
             if len(window) == RECORD_STEPS:
                 _record(run, window, told)
                 window = []
@@ -177,7 +177,8 @@ def train(run: Run, told: Callable[[str], None]) -> bool:
                     {"step": state.step, "tokens": state.tokens, "loss": quick_losses(run.model, run.corpus)}
                 )
                 told(f"validation: {run.history.validations[-1]['loss']}")
-                state.progress += 0 if settings.tokens else (time.monotonic() - now) / (60 * settings.minutes)
+                if settings.minutes:
+                    state.progress += (time.monotonic() - now) / (60 * settings.minutes)
                 last_validated = time.monotonic()
             if now - last_saved > 60 * settings.save_minutes:
                 run.save()

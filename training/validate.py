@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from training.corpus import Corpus
-from training.documents import KINDS
+from training.documents import DRILL, KINDS
 from training.model import Miniature
 
 QUICK_TOKENS = 768
@@ -43,7 +43,7 @@ def quick_losses(model: Miniature, corpus: Corpus) -> dict[str, float]:
     model.eval()
     found = {}
     with torch.inference_mode():
-        for kind in KINDS:
+        for kind in (*KINDS, DRILL):
             tokens = torch.tensor([corpus.row_of(kind, "validation", "quick", QUICK_TOKENS)])
             logits = model.logits(model.hidden(tokens))[0, :-1]
             found[kind] = round(float(functional.cross_entropy(logits, tokens[0, 1:])), 4)

@@ -145,7 +145,7 @@ def _backward(
     model: Miniature, corpus: Corpus, weights: Weights, at: int, step: int, shape: RowShape, gradient: Tensor
 ) -> Told:
     """Gradient of this process's rows, into `gradient`."""
-    rows = corpus.rows("train", step, shape.n_rows, shape.n_tokens, first=at * shape.n_rows)
+    rows = corpus.rows("train", step, shape.n_rows, shape.n_tokens, at * shape.n_rows, shape.drills)
     model.train()
     losses = model.losses(torch.from_numpy(rows), len(weights.draft))
     total = losses.trunk + weights.balance * losses.balance

@@ -2,7 +2,8 @@ from collections import Counter
 
 import pytest
 
-from training.schedule import CURRICULUM, TOKENS_PER_STEP, learning_rate, row_shape
+from training.drills import Drills
+from training.schedule import CURRICULUM, TOKENS_PER_STEP, drills, learning_rate, row_shape
 
 
 def test_the_rate_warms_up_and_ends_near_zero():
@@ -34,3 +35,10 @@ def test_a_step_has_the_same_rows_each_time():
 
 def test_the_last_stage_reaches_the_depth_that_is_promised():
     assert max(CURRICULUM[-1][1]) > 8192
+
+
+def test_drills_come_early_and_get_harder() -> None:
+    found = [drills(progress) for progress in (0.0, 0.0399, 0.04, 0.08, 0.3, 1.0)]
+    assert [each.share for each in found] == [0.0, 0.0, 0.9, 0.9, 0.25, 0.10]
+    assert [each.longest for each in found] == [0, 0, 4, 16, 30, 30]
+    assert row_shape(0.05, 1, 7, 2).drills == Drills(0.9, 4)
