@@ -29,7 +29,7 @@ class Drills:
     longest: int
 
 
-NO_DRILLS = Drills(0.0, 0)
+NO_DRILLS = Drills(0.0, 3)
 # What is validated on.
 HARDEST = 30
 _TOLD_ENTRIES = 16

@@ -23,18 +23,12 @@ CURRICULUM: tuple[tuple[float, dict[int, float]], ...] = (
     (0.85, {512: 0.1, 1024: 0.25, 2048: 0.2, 4096: 0.15, 8192: 0.2, 10240: 0.1}),
 )
 
-# From this progress on, the share of the documents that are drills, and the longest list in them; `corpus.MIXTURE`
-# parts the rest. First words and forms; then almost nothing but drills, from short lists that are told often to
-# longer ones, until the model looks back (its loss on them falls within some hundred steps, and never fell in six
-# million tokens without); then mostly the texts themselves.
-DRILLS: tuple[tuple[float, float, int], ...] = (
-    (0.00, 0.0, 0),
-    (0.04, 0.9, 4),
-    (0.055, 0.9, 8),
-    (0.07, 0.9, 16),
-    (0.10, 0.25, 30),
-    (0.50, 0.10, 30),
-)
+# From this progress on, the share of the documents that are drills; `corpus.MIXTURE` parts the rest. First words
+# and forms; then almost nothing but drills, until the model looks back: its loss on a list told again fell within
+# 250 such steps, and not in six million tokens of texts; then mostly the texts themselves.
+DRILLS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.04, 0.9), (0.14, 0.2), (0.5, 0.1))
+# Lists in drills grow over these steps of progress; long ones at once teach nothing.
+GROWTH, SHORTEST_LIST, LONGEST_LIST = (0.04, 0.12), 3, 33
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,9 @@ def row_shape(progress: float, seed: int, step: int, n_workers: int) -> RowShape
 
 def drills(progress: float) -> Drills:
     """The drills among the texts; see `DRILLS`."""
-    _, share, longest = DRILLS[bisect.bisect_right([start for start, _, _ in DRILLS], progress) - 1]
-    return Drills(share, longest)
+    share = DRILLS[bisect.bisect_right([start for start, _ in DRILLS], progress) - 1][1]
+    grown = min(1.0, max(0.0, (progress - GROWTH[0]) / (GROWTH[1] - GROWTH[0])))
+    return Drills(share, round(SHORTEST_LIST + grown * (LONGEST_LIST - SHORTEST_LIST)))
 
 
 def learning_rate(peak: float, progress: float, step: int) -> float:

@@ -47,7 +47,7 @@ class Settings:
     seed: int = 4
     tokens: int = 20_000_000
     minutes: float = 0.0
-    rate: float = 3e-3
+    rate: float = 2e-3
     save_minutes: float = 3.0
     validate_minutes: float = 6.0
     workers: int = 2
