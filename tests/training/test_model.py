@@ -172,3 +172,16 @@ def test_a_checkpoint_is_never_written_over_by_accident(tmp_path, quick):
         start(tmp_path / "run", SMALL, quick, resume=False)
     with pytest.raises(BadInput, match="no checkpoint"):
         start(tmp_path / "other", SMALL, quick, resume=True)
+
+
+def test_every_deltanet_head_begins_with_a_memory():
+    layers = [
+        layer.linear_attn for layer in build(SMALL, 3).trunk.model.layers if hasattr(layer, "linear_attn")
+    ]
+    assert layers
+    kept = torch.cat(
+        [torch.exp(-layer.A_log.exp() * torch.nn.functional.softplus(layer.dt_bias)) for layer in layers]
+    )
+    # The share of its state that a head keeps from one token to the next; transformers' own start keeps none.
+    assert kept.min() > 0.15
+    assert kept.max() < 1.0
