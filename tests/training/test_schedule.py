@@ -37,8 +37,8 @@ def test_the_last_stage_reaches_the_depth_that_is_promised():
     assert max(CURRICULUM[-1][1]) > 8192
 
 
-def test_drills_come_early_and_get_harder() -> None:
-    found = [drills(progress) for progress in (0.0, 0.0399, 0.04, 0.08, 0.12, 0.3, 1.0)]
-    assert [each.share for each in found] == [0.0, 0.0, 0.9, 0.9, 0.9, 0.2, 0.1]
-    assert [each.longest for each in found] == [3, 3, 3, 18, 33, 33, 33]
+def test_drills_come_twice_and_get_harder() -> None:
+    found = [drills(progress) for progress in (0.0, 0.0399, 0.04, 0.08, 0.12, 0.25, 0.2521, 0.28, 0.4, 1.0)]
+    assert [each.share for each in found] == [0.0, 0.0, 0.9, 0.9, 0.9, 0.2, 0.9, 0.9, 0.2, 0.1]
+    assert [each.longest for each in found] == [3, 3, 3, 18, 33, 33, 8, 19, 33, 33]
     assert row_shape(0.08, 1, 7, 2).drills == Drills(0.9, 18)
