@@ -26,8 +26,8 @@ CURRICULUM: tuple[tuple[float, dict[int, float]], ...] = (
 )
 
 # From this progress on, the share of the documents that are drills; `corpus.MIXTURE` parts the rest. First words
-# and forms; then almost nothing but drills, twice, until the model looks back: in two tries it did after some 450
-# such steps, and never in six million tokens of texts. What drills make it forget, texts bring back at once.
+# and forms; then almost nothing but drills, twice, until the model looks back: in three tries that took 200 to 600
+# such steps, and it never came in six million tokens of texts. What drills make it forget, texts bring back soon.
 DRILLS: tuple[tuple[float, float], ...] = (
     (0.0, 0.0), (0.04, 0.9), (0.14, 0.2), (0.252, 0.9), (0.315, 0.2), (0.5, 0.1)
 )  # fmt: skip

@@ -183,7 +183,7 @@ class Carry:
             taken = [each.patch.name for each in stack.applied.outcomes if not each.status.applies]
             what = f"{' '.join(f'--drop {name}' for name in taken)} --reason TEXT"
             refresh = self.series.refresh_command(self.upstream.pin, stack.source.label, what)
-            mend = f"the tree {self.tree.folder} has the others: write them without it with {refresh}"
+            mend = f"the tree {self.tree.folder} has the others: write the files of those with {refresh}"
             raise Refused(stack, refusal(stack), mend)
         return stack
 
@@ -216,11 +216,9 @@ class Carry:
 
     def _first_step(self, state: State) -> str:
         marked = [path for path in state.files if f"{path}.rej" not in state.rejects]
-        steps = (
-            [f"mend the conflict in {listed(marked)} in {self.tree.folder}, `git add` the file"]
-            if marked
-            else []
-        )
+        steps = []
+        if marked:
+            steps.append(f"mend the conflict in {listed(marked)} in {self.tree.folder}, `git add` the file")
         if state.rejects:
             steps.append(
                 f"put in by hand what {listed(state.rejects)} in {self.tree.folder} holds (no three-way merge was"
