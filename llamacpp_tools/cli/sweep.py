@@ -89,17 +89,16 @@ def _measure(planned: Plan, out: Path | None) -> tuple[Document, Path]:
 def _check_without_running(planned: Plan) -> str:
     """All that can be said of a plan without a build; returns what could not be checked, in words."""
     from llamacpp_tools.models.header import check_gguf
-    from llamacpp_tools.models.shapes import shape_named
     from llamacpp_tools.sweep.fit import check_files, check_fit
+    from llamacpp_tools.sweep.modelfile import existing_file
 
     check_files(planned)
     model = planned.config.model
-    if not isinstance(model, str):
-        shape_named(model.synth)
-        return ""
-    if "${" in model:
+    if isinstance(model, str) and "${" in model:
         return f"not checked against a model: {model} is not set"
-    check_fit(planned, check_gguf(Path(model)))
+    path = existing_file(model)
+    if path is not None:
+        check_fit(planned, check_gguf(path))
     return ""
 
 
@@ -107,19 +106,16 @@ def _ready(planned: Plan) -> tuple[Build, Path]:
     """The build and the model, both checked; what the user can mend is said before anything is started."""
     from llamacpp_tools.build.manifest import find
     from llamacpp_tools.models.header import check_gguf
-    from llamacpp_tools.models.shapes import shape_named
-    from llamacpp_tools.models.shelf import synthetic
     from llamacpp_tools.sweep.fit import check_files, check_fit
+    from llamacpp_tools.sweep.modelfile import existing_file, model_file
 
     settings = planned.config
     check_files(planned)
-    if isinstance(settings.model, str):
-        model = Path(settings.model)
-        check_fit(planned, check_gguf(model))
-        return find(settings.build.backend, settings.build.variant), model
-    shape_named(settings.model.synth)
+    there = existing_file(settings.model)
+    if there is not None:
+        check_fit(planned, check_gguf(there))
     build = find(settings.build.backend, settings.build.variant)
-    model = synthetic(settings.model.synth, settings.model.seed)
+    model = model_file(settings.model)
     check_fit(planned, check_gguf(model))
     return build, model
 
@@ -198,8 +194,11 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
 
 
 def _headline(settings: SweepConfig) -> str:
-    model = settings.model if isinstance(settings.model, str) else f"synthetic {settings.model.synth}"
-    return f"{settings.name}: {model} on {settings.build.backend}, {settings.build.variant}"
+    from llamacpp_tools.sweep.modelfile import in_words
+
+    return (
+        f"{settings.name}: {in_words(settings.model)} on {settings.build.backend}, {settings.build.variant}"
+    )
 
 
 def _print_result(result: Document, path: Path, json_output: bool) -> None:

@@ -8,7 +8,7 @@ from llamacpp_tools.results.compare import confounded
 from llamacpp_tools.results.groups import Group, groups
 from llamacpp_tools.results.schema import Cell, Comparison, Mode, Provenance
 from llamacpp_tools.sweep.cell import pad_cells
-from llamacpp_tools.sweep.config import SweepConfig, SynthModel
+from llamacpp_tools.sweep.config import BallastConfig, MiniatureModel, SweepConfig, SynthModel
 
 FEW_ROUNDS = 5
 # Share of the CPU threads that others may keep busy before it is said.
@@ -35,6 +35,16 @@ def caveats(
             "The model has random weights: its speeds and memory are those of its shape, its acceptance and "
             "its text are those of no real model."
         )
+    if isinstance(config.model, MiniatureModel):
+        found.append(
+            "The model is the miniature that ships with llt: its text and acceptance are those of a small model on"
+            " texts of the kinds it was trained on."
+        )
+        if config.model.miniature != BallastConfig():
+            found.append(
+                "Ballast makes each step cost what a larger dense model's costs; a mixture of experts pays more for a"
+                " verification, since each token of it reads experts of its own."
+            )
     if config.rounds < FEW_ROUNDS:
         rounds = "one round" if config.rounds == 1 else f"{config.rounds} rounds"
         found.append(f"With {rounds} per cell intervals are rough and small differences may be chance.")

@@ -6,6 +6,7 @@ become a tuple. `full_layers` is a list already, so its axis is a list of lists.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -30,6 +31,11 @@ MAX_CELLS = 10_000
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 # V can be kept in these only where flash attention reads it.
 QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?((?:[kMG]i?)?B)$", re.IGNORECASE)
+_UNITS = {
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -77,10 +83,24 @@ def _whole_draft(value: Any) -> Any:
     return value
 
 
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.match(value.strip())
+    if found is None:
+        raise ValueError(f"must be a size such as 400MB or 1GiB, not {value!r}")
+    return round(float(found[1]) * _UNITS[found[2].lower()])
+
+
 def _kind_tag(value: Any) -> str | None:
     if isinstance(value, str):
         return "@text"
     return "@map" if isinstance(value, dict | BaseModel) else None
+
+
+def _model_tag(value: Any) -> str | None:
+    is_miniature = isinstance(value, MiniatureModel) or (isinstance(value, dict) and "miniature" in value)
+    return "@miniature" if is_miniature else _kind_tag(value)
 
 
 Axis = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_axis), AfterValidator(_no_repeats)]
@@ -94,6 +114,7 @@ LayersAxis = Annotated[
     tuple[Layers, ...], Field(min_length=1), BeforeValidator(_as_layer_axis), AfterValidator(_no_repeats)
 ]
 Items = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_no_repeats)]
+Size = Annotated[Annotated[int, Field(ge=0, lt=1 << 44)], BeforeValidator(_bytes)]
 Switch = Annotated[bool | Literal["auto"], BeforeValidator(_switch)]
 GpuLayers = Annotated[Annotated[int, Field(ge=0, le=4096)] | Literal["all"], _number_or("all")]
 Threads = Annotated[Annotated[int, Field(ge=1, le=4096)] | Literal["auto"], _number_or("auto")]
@@ -108,6 +129,19 @@ class SynthModel(_Section):
 
     synth: str = Field(min_length=1, max_length=80)
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+
+
+class BallastConfig(_Section):
+    """What the miniature is to cost for each token: bytes of weights, elements in the KV caches; 0 for no ballast."""
+
+    ballast_weights: Size = 0
+    ballast_kv: Annotated[int, Field(ge=0, lt=1 << 24)] = 0
+
+
+class MiniatureModel(_Section):
+    """The trained miniature that ships with llt, as it is or made heavier."""
+
+    miniature: BallastConfig = BallastConfig()
 
 
 class FileWorkload(_Section):
@@ -191,8 +225,10 @@ class ThermalConfig(_Section):
 
 
 ModelChoice = Annotated[
-    Annotated[str, Field(min_length=1), Tag("@text")] | Annotated[SynthModel, Tag("@map")],
-    Discriminator(_kind_tag),
+    Annotated[str, Field(min_length=1), Tag("@text")]
+    | Annotated[SynthModel, Tag("@map")]
+    | Annotated[MiniatureModel, Tag("@miniature")],
+    Discriminator(_model_tag),
 ]
 WorkloadChoice = Annotated[
     Annotated[str, Tag("@text")] | Annotated[FileWorkload, Tag("@map")], Discriminator(_kind_tag)
@@ -215,14 +251,10 @@ class SweepConfig(_Section):
     rounds: Annotated[int, Field(ge=1, le=1000)] = 3
     thermal: ThermalConfig | None = None
 
-    @field_validator("model")
+    @field_validator("model", mode="before")
     @classmethod
-    def _known_model(cls, value: str | SynthModel) -> str | SynthModel:
-        if value == "miniature":
-            raise ValueError(
-                "names the miniature, which does not ship yet; give the path of a GGUF file or {synth: tiny}"
-            )
-        return value
+    def _by_name(cls, value: Any) -> Any:
+        return MiniatureModel() if value == "miniature" else value
 
     @field_validator("modes")
     @classmethod

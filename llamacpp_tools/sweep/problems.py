@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "generate": models.GenerateConfig,
     "thermal": models.ThermalConfig,
     "model": models.SynthModel,
+    "miniature": models.BallastConfig,
     "workloads": models.FileWorkload,
 }
 
@@ -39,7 +40,7 @@ _OTHER = {
     "too_short": "must not be an empty list",
     "string_too_short": "must not be empty",
     "string_too_long": "is too long",
-    "union_tag_not_found": "must be text, or a mapping such as {synth: NAME} or {file: PATH}",
+    "union_tag_not_found": "must be text, or a mapping such as {synth: NAME}, {miniature: {}} or {file: PATH}",
 }
 _PATTERNS = {
     "name": "names files and must be letters and digits, with `.`, `_`, `+` or `-` between them",
@@ -106,7 +107,8 @@ def _as_list(item: ErrorDetails) -> str:
 
 
 def _known_keys(loc: tuple[int | str, ...]) -> str:
-    section = str(loc[0]) if len(loc) > 1 else ""
+    parents = [part for part in loc[:-1] if isinstance(part, str) and part in SECTIONS]
+    section = parents[-1] if parents else ""
     near = nearest_key(str(loc[-1]), section)
     if near:
         return f"did you mean {near}?"

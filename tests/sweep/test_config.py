@@ -3,7 +3,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.sweep.config import SweepConfig, SynthModel
+from llamacpp_tools.sweep.config import BallastConfig, MiniatureModel, SweepConfig, SynthModel
 from llamacpp_tools.sweep.configfile import beside, load_config, parse_config
 
 GOOD = """\
@@ -48,6 +48,18 @@ def test_a_model_may_be_synthetic(raw):
 
 
 @pytest.mark.parametrize(
+    ("asked", "weights"),
+    [("400MB", 400_000_000), ("1GiB", 1 << 30), ("1.5 kB", 1500), ("64B", 64), (4096, 4096)],
+)
+def test_the_miniature_is_asked_for_by_name_or_with_ballast(raw, asked, weights):
+    raw["model"] = "miniature"
+    assert parse_config(raw, "x").model == MiniatureModel()
+    raw["model"] = {"miniature": {"ballast_weights": asked, "ballast_kv": 2048}}
+    wanted = BallastConfig(ballast_weights=weights, ballast_kv=2048)
+    assert parse_config(raw, "x").model == MiniatureModel(miniature=wanted)
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"depth": [1]}, "`depth` is not a known key; did you mean `depths`?"),
@@ -67,7 +79,13 @@ def test_a_model_may_be_synthetic(raw):
         ({"workloads": ["logs"]}, "holds 'logs', which is no workload; there are maintenance_log"),
         ({"workloads": [{"path": "a"}]}, "`workloads[0].path` is not a known key"),
         ({"workloads": [7]}, "`workloads[0]` must be text, or a mapping"),
-        ({"model": "miniature"}, "{synth: tiny}"),
+        ({"model": {"miniature": {"ballast_weight": 5}}}, "did you mean `ballast_weights`?"),
+        ({"model": {"miniature": {"ballast_weights": "400 apples"}}}, "must be a size such as 400MB or 1GiB"),
+        (
+            {"model": {"miniature": {"ballast_weights": -1}}},
+            "`model.miniature.ballast_weights` must be at least 0",
+        ),
+        ({"model": {"miniature": 5}}, "`model.miniature` must be a section of keys, not 5"),
         ({"model": 7}, "`model` must be text, or a mapping"),
         ({"model": {"synth": "tiny", "sed": 1}}, "did you mean `seed`?"),
         ({"name": "a/b"}, "`name` names files"),
