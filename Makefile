@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto bench train-miniature clean
+.PHONY: quickstart test lint check-patches test-onto bench bench-miniature soak train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -33,6 +33,21 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/stack_check.py
 	$(BIN)/python benchmarks/stack_drift.py
+	$(BIN)/llt build --cpu --tools
+	$(BIN)/python benchmarks/sweep_cost.py
+	$(BIN)/python benchmarks/sweep_aa.py
+
+# What the miniature's card claims: texts, acceptance with and without a window, recall (about half an hour)
+bench-miniature: $(VENV)/.installed
+	$(BIN)/llt build --cpu
+	$(BIN)/python benchmarks/miniature_text.py
+	$(BIN)/python benchmarks/miniature_recall.py
+	$(BIN)/python benchmarks/miniature_acceptance.py
+
+# The full number of kills of a sweep and of its workers (about half an hour)
+soak: $(VENV)/.installed-test
+	$(BIN)/llt build --cpu --tools
+	LLT_KILLS=50 LLT_WORKER_KILLS=20 $(BIN)/python -m pytest tests/sweep/test_kill.py
 
 # Train the miniature anew (20 million tokens, two cores: about two hours); make train-miniature TRAIN_ARGS='--resume --out DIR'
 train-miniature: $(VENV)/.installed-train

@@ -38,6 +38,11 @@ def models_dir() -> Path:
     return llt_home() / "models"
 
 
+def depth_dir() -> Path:
+    """Kept prefills, one file per state (see `sweep.depthstate`)."""
+    return llt_home() / "depth"
+
+
 def shipped(name: str) -> Path:
     """A folder that ships with llt (`patches`, `configs`): in the checkout, else inside the wheel."""
     package = Path(__file__).resolve().parent

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +11,29 @@ import typer
 
 if TYPE_CHECKING:
     from llamacpp_tools.build.manifest import Build
+    from llamacpp_tools.models.header import GgufHeader
+    from llamacpp_tools.results.record import Record
     from llamacpp_tools.results.schema import Document
     from llamacpp_tools.sweep.config import SweepConfig
+    from llamacpp_tools.sweep.identity import Device
+    from llamacpp_tools.sweep.journal import Journal
     from llamacpp_tools.sweep.outcome import CellOutcome
     from llamacpp_tools.sweep.plan import Plan
-    from llamacpp_tools.sweep.runner import CellSink, ProgressSink
+    from llamacpp_tools.sweep.runner import Sweep
+
+MOST_ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says beside the sweep file."""
+
+    out: Path | None
+    resume: bool
+    force: bool
+    keep_prefills: bool
+    until_width: float | None
+    most_rounds: int
 
 
 def sweep(
@@ -29,15 +47,45 @@ def sweep(
             "--out", help="The result file, which must not be there yet [default: results/NAME-TIME.json]."
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--fresh",
+            help="Go on with --out, or with the newest result of this name: measure what is missing, failed or stale.",
+        ),
+    ] = False,
+    until_width: Annotated[
+        str | None,
+        typer.Option(
+            "--until-width",
+            help="Add rounds until each decode ratio's interval is narrower than this, e.g. 2%.",
+        ),
+    ] = None,
+    max_rounds: Annotated[
+        int,
+        typer.Option(
+            "--max-rounds", min=2, max=1000, help="With --until-width, never more rounds than this."
+        ),
+    ] = MOST_ROUNDS,
+    no_depth_state: Annotated[
+        bool, typer.Option("--no-depth-state", help="Keep no prefills; every round begins with a true one.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Load also what is not expected to fit into memory.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
     ] = False,
 ) -> None:
-    """Measure every cell of CONFIG and write one result file."""
+    """Measure every cell of CONFIG and write one result file.
+
+    Ctrl-C lets the round finish that runs, a second one ends at once; --resume goes on.
+    """
     from llamacpp_tools.sweep.configfile import load_config
     from llamacpp_tools.sweep.plan import plan
 
+    width = _width(until_width)
     settings = load_config(config, model, need_model=not dry_run)
     planned = plan(settings)
     if dry_run:
@@ -46,44 +94,127 @@ def sweep(
         if unchecked and not json_output:
             typer.echo(unchecked)
         return
-    for sentence in settings.unheeded:
-        typer.echo(sentence, err=True)
-    result, path = _measure(planned, out)
+    asked = _Asked(out, resume, force, not no_depth_state, width, max_rounds)
+    result, path = _measure(planned, asked, f"llt sweep {config}")
     _print_result(result, path, json_output)
 
 
-def _measure(planned: Plan, out: Path | None) -> tuple[Document, Path]:
+def _width(text: str | None) -> float | None:
+    if text is None:
+        return None
+    from llamacpp_tools.errors import BadInput
+
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise BadInput(f"--until-width takes a share such as 2% or 0.02, not {text}")
+    return value
+
+
+def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path]:
     import datetime
 
-    from llamacpp_tools.errors import BadInput, Interrupted
+    from llamacpp_tools.errors import Interrupted, LltError
     from llamacpp_tools.results.provenance import provenance
-    from llamacpp_tools.results.record import Record, choose_path
-    from llamacpp_tools.sweep.executor import LocalExecutor
-    from llamacpp_tools.sweep.runner import run
-    from llamacpp_tools.workloads import MEASURED_SEED
+    from llamacpp_tools.results.record import Record, choose_path, path_to_go_on
+    from llamacpp_tools.sweep.identity import ask_device
+    from llamacpp_tools.sweep.journal import Journal, journal_path
 
     now = datetime.datetime.now(datetime.UTC)
-    path = choose_path(out, planned.config.name, now)
-    build, model = _ready(planned)
-    executor = LocalExecutor(model.absolute(), build.path, MEASURED_SEED)
-    record = Record(path, planned, provenance(build.data, model), now)
-    try:
-        with _progress(planned) as (on_event, on_cell):
+    name = planned.config.name
+    path = path_to_go_on(asked.out, name) if asked.resume else choose_path(asked.out, name, now)
+    build, model, header = _ready(planned)
+    device = ask_device(build.path)
+    known = provenance(build.data, model, device.driver)
+    with Journal(journal_path(path)) as journal:
+        again = f"{command} --resume --out {path}"
+        begun = now.isoformat(timespec="seconds")
+        journal.begin({"date": begun, "llt_commit": known.llt_commit, "load_average": known.load_average})
+        runs = [
+            {key: row.get(key) for key in ("date", "llt_commit", "load_average")} for row in journal.begins
+        ]
+        record = Record(path, planned, known, datetime.datetime.fromisoformat(str(runs[0]["date"])), runs)
+        try:
+            sweep = _sweep(planned, asked, build, device, model, header, journal)
+            return record.finish(_run(sweep, record)), path
+        except LltError as error:
+            if not _something_measured(journal):
+                record.discard_if_empty()
+                journal.path.unlink(missing_ok=True)
+                raise
+            typer.echo(f"what was measured is kept; go on with: {again}", err=True)
+            if isinstance(error, Interrupted):
+                count = sum(len(cell.rounds) for cell in journal.cells.values())
+                raise Interrupted(f"{error}; the {count} rounds measured so far are in {path}") from None
+            raise
 
-            def keep(outcome: CellOutcome) -> None:
-                record.add(outcome)
-                on_cell(outcome)
 
-            outcomes = run(planned, executor, keep, on_event)
-    except BadInput:
-        record.discard_if_empty()
-        raise
-    except Interrupted as error:
-        record.discard_if_empty()
-        count = len(record.result.cells)
-        kept = f"the {count} finished before it are in {path}" if count else "no cell was finished"
-        raise Interrupted(f"{error}; {kept}") from None
-    return record.finish(outcomes), path
+def _something_measured(journal: Journal) -> bool:
+    return any(cell.rounds for cell in journal.cells.values())
+
+
+def _sweep(
+    planned: Plan,
+    asked: _Asked,
+    build: Build,
+    device: Device,
+    model: Path,
+    header: GgufHeader,
+    journal: Journal,
+) -> Sweep:
+    from llamacpp_tools import home
+    from llamacpp_tools.models.digest import model_sha256
+    from llamacpp_tools.results.precision import narrow_enough
+    from llamacpp_tools.sweep.gate import Gate
+    from llamacpp_tools.sweep.heat import MachineSensors, Thermometer
+    from llamacpp_tools.sweep.identity import identity
+    from llamacpp_tools.sweep.local import LocalExecutor
+    from llamacpp_tools.sweep.room import Room
+    from llamacpp_tools.sweep.runner import Sweep
+    from llamacpp_tools.workloads import MEASURED_SEED
+
+    settings = planned.config
+    digest = model_sha256(model)
+    width = asked.until_width
+    return Sweep(
+        planned,
+        LocalExecutor(
+            model.absolute(),
+            build.path,
+            MEASURED_SEED,
+            model_sha256=digest,
+            states=home.depth_dir() if asked.keep_prefills else None,
+            states_cap=settings.depth_state.cap,
+        ),
+        journal,
+        identity(settings, digest, str(build.data.get("library_sha256", "")), device),
+        Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
+        Room.on(header, device, settings.context.n_gpu_layers[0], asked.force),
+        prefills=settings.prefills if asked.keep_prefills else settings.rounds,
+        enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
+        most_rounds=asked.most_rounds,
+    )
+
+
+def _run(sweep: Sweep, record: Record) -> list[CellOutcome]:
+    from llamacpp_tools.cli.sweepbars import bars
+    from llamacpp_tools.errors import Interrupted
+    from llamacpp_tools.results.record import ResultNotWritten
+    from llamacpp_tools.sweep.stop import heeding_signals
+
+    with bars(sweep.plan, record.update) as sinks, heeding_signals(sweep.stop, sinks.stopping):
+        sweep.sinks = sinks
+        try:
+            return sweep.run()
+        except BaseException as ended:
+            # On a full disk the journal has it all; the document is written when the sweep goes on.
+            with contextlib.suppress(ResultNotWritten):
+                record.update(sweep.outcomes())
+            if isinstance(ended, KeyboardInterrupt):
+                raise Interrupted("stopped") from None
+            raise
 
 
 def _check_without_running(planned: Plan) -> str:
@@ -102,7 +233,7 @@ def _check_without_running(planned: Plan) -> str:
     return ""
 
 
-def _ready(planned: Plan) -> tuple[Build, Path]:
+def _ready(planned: Plan) -> tuple[Build, Path, GgufHeader]:
     """The build and the model, both checked; what the user can mend is said before anything is started."""
     from llamacpp_tools.build.manifest import find
     from llamacpp_tools.models.header import check_gguf
@@ -116,42 +247,9 @@ def _ready(planned: Plan) -> tuple[Build, Path]:
         check_fit(planned, check_gguf(there))
     build = find(settings.build.backend, settings.build.variant)
     model = model_file(settings.model)
-    check_fit(planned, check_gguf(model))
-    return build, model
-
-
-@contextmanager
-def _progress(planned: Plan) -> Iterator[tuple[ProgressSink, CellSink]]:
-    """Bars on stderr for the cells and the phase of the one that runs, and a line for each cell that ends."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from llamacpp_tools.cli.output import stderr_console
-    from llamacpp_tools.sweep.cell import CellSpec, cell_id
-    from llamacpp_tools.sweep.protocol import Event
-    from llamacpp_tools.sweep.protocol import Progress as Phase
-
-    console = stderr_console()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    what = TextColumn("{task.description}", markup=False)
-    with Progress(what, *columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        cells = bars.add_task("cells", total=len(planned.cells))
-        phase = bars.add_task("", total=None)
-
-        def on_event(spec: CellSpec, event: Event) -> None:
-            if isinstance(event, Phase):
-                text = f"{spec.mode} d{spec.n_depth}, round {event.round + 1} of {spec.rounds}: {event.phase}"
-                bars.update(phase, description=text, completed=event.done, total=event.total)
-
-        def on_cell(outcome: CellOutcome) -> None:
-            bars.advance(cells)
-            done = f"[{outcome.spec.index + 1}/{len(planned.cells)}] {cell_id(outcome.spec)}"
-            console.print(f"{done}: {_said(outcome)}", markup=False, highlight=False, soft_wrap=True)
-
-        yield on_event, on_cell
-
-
-def _said(outcome: CellOutcome) -> str:
-    return f"ok, {outcome.wall_s:.1f} s" if outcome.ok else f"{outcome.status}: {outcome.reason}"
+    header = check_gguf(model)
+    check_fit(planned, header)
+    return build, model, header
 
 
 def _print_plan(planned: Plan, json_output: bool) -> None:
@@ -189,8 +287,6 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
-    for sentence in planned.config.unheeded:
-        typer.echo(sentence)
 
 
 def _headline(settings: SweepConfig) -> str:

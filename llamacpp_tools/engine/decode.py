@@ -153,9 +153,19 @@ class MtpDecoder(_Base):
         """
         self._target.clear()
         self._draft.clear()
-        self._lib.llt_mtp_reset(self._handle)
+        self.reset()
         self._chunks(tokens, self._lib.llt_mtp_prefill, tick)
         return int(self._lib.llt_mtp_next(self._handle))
+
+    def reset(self) -> None:
+        """Forget what is queued for the draft context, and the carried row."""
+        self._lib.llt_mtp_reset(self._handle)
+
+    def carried(self) -> memoryview:
+        """The trunk's hidden row at the last decoded position, as writable bytes that live as long as this."""
+        n_embd = int(self._lib.llama_model_n_embd(self._target.model.handle))
+        row = self._lib.llt_mtp_carried(self._handle)
+        return memoryview(self._ffi.buffer(row, n_embd * self._ffi.sizeof("float"))).cast("B")
 
     def step(self, token: int, pos: int, out: Any, n_max: int) -> Step:
         """Draft up to `n_max` tokens after `token` (which stands at `pos`) and verify them.

@@ -11,6 +11,21 @@ from llamacpp_tools.engine.model import Model
 
 
 @dataclass(frozen=True)
+class Filled:
+    """A prompt that stands in the caches.
+
+    Attributes:
+        n_prompt: its tokens; generation goes on at this position.
+        token: the most likely token after it.
+        prefill_ns: time of the prefill that put it there, until `token` was known.
+    """
+
+    n_prompt: int
+    token: int
+    prefill_ns: int
+
+
+@dataclass(frozen=True)
 class Generation:
     """One generation.
 
@@ -39,46 +54,56 @@ class Generation:
         return len(self.tokens) - 1
 
 
-def generate(
+def fill(decoder: Decoder, prompt: Sequence[int], tick: Tick | None = None) -> Filled:
+    """Forget all, prefill `prompt` (token ids, at least one) and take the time.
+
+    Args:
+        decoder: plain or MTP.
+        prompt: token ids, at least one.
+        tick: called with (tokens done, tokens in all).
+
+    Raises:
+        LltError: a decode failed.
+    """
+    begun = time.perf_counter_ns()
+    token = decoder.prefill(prompt, tick)
+    return Filled(len(prompt), token, time.perf_counter_ns() - begun)
+
+
+def go_on(
     model: Model,
     decoder: Decoder,
-    prompt: Sequence[int],
+    filled: Filled,
     n_predict: int,
     n_max: int = 0,
     ignore_eos: bool = False,
-    prefill_tick: Tick | None = None,
-    decode_tick: Callable[[int], None] | None = None,
+    tick: Callable[[int], None] | None = None,
 ) -> Generation:
-    """Prefill `prompt` and generate `n_predict` tokens, fewer if the model ends the text.
+    """Generate `n_predict` tokens after what stands in the caches, fewer if the model ends the text.
 
     The last draft is cut so that no more than `n_predict` tokens come out, as llama-server does.
 
     Args:
         model: the model that the decoder runs on.
         decoder: plain or MTP.
-        prompt: token ids, at least one.
+        filled: what stands in the decoder's caches.
         n_predict: tokens to generate, at least one.
         n_max: the longest draft; 0 without MTP.
         ignore_eos: go on past an end-of-generation token (the decoder must ban them, too).
-        prefill_tick: called with (tokens done, tokens in all).
-        decode_tick: called with the tokens generated so far, about every 50 ms, between two steps.
+        tick: called with the tokens generated so far, about every 50 ms, between two steps.
 
     Raises:
         LltError: a decode failed.
     """
-    ffi = model.library.ffi
     clock = time.perf_counter_ns
-    begun = clock()
-    token = decoder.prefill(prompt, prefill_tick)
-    prefill_ns = clock() - begun
-
-    out = ffi.new("llama_token[]", n_max + 1)
+    token = filled.token
+    out = model.library.ffi.new("llama_token[]", n_max + 1)
     tokens = [token]
     step_ns: list[int] = []
     drafted, accepted = [0] * n_max, [0] * n_max
     draft_ns = verify_ns = 0
     ends = frozenset() if ignore_eos else frozenset(t for t in range(model.n_vocab) if model.is_end(t))
-    pos = len(prompt)
+    pos = filled.n_prompt
     next_tick = clock() + 50_000_000
     while len(tokens) < n_predict and token not in ends:
         at = clock()
@@ -94,14 +119,14 @@ def generate(
         verify_ns += step.verify_ns
         pos += count
         token = tokens[-1]
-        if now > next_tick and decode_tick:
-            decode_tick(len(tokens))
+        if now > next_tick and tick:
+            tick(len(tokens))
             next_tick = clock() + 50_000_000
     if ends:
         tokens = _cut_after_end(tokens, ends)
     return Generation(
         tuple(tokens),
-        prefill_ns,
+        filled.prefill_ns,
         tuple(step_ns),
         sum(step_ns),
         tuple(drafted),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llamacpp_tools.engine.context import Context, ContextOptions
 from llamacpp_tools.engine.decode import Decoder, MtpDecoder, PlainDecoder, Tick
-from llamacpp_tools.engine.generate import Generation, generate
+from llamacpp_tools.engine.generate import Filled, Generation, fill, go_on
 from llamacpp_tools.engine.model import ALL_LAYERS, Model
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.errors import BadInput
@@ -74,6 +74,29 @@ class Session(Closing):
         """The decoder of this mode."""
         return self._decoder
 
+    def fill(self, prompt: Sequence[int], tick: Tick | None = None) -> Filled:
+        """Forget all and prefill `prompt` (see `generate.fill`).
+
+        Raises:
+            BadInput: the context is too small for it.
+            LltError: a decode failed.
+        """
+        self._check_room(len(prompt), 0)
+        return fill(self._decoder, prompt, tick)
+
+    def go_on(self, filled: Filled, n_predict: int, tick: Callable[[int], None] | None = None) -> Generation:
+        """Generate after what stands in the caches (see `generate.go_on`).
+
+        Raises:
+            BadInput: the context is too small for it.
+            LltError: a decode failed.
+        """
+        self._check_room(filled.n_prompt, n_predict)
+        options = self.options
+        return go_on(
+            self.model, self._decoder, filled, n_predict, options.n_max or 0, options.ignore_eos, tick
+        )
+
     def run(
         self,
         prompt: Sequence[int],
@@ -81,28 +104,21 @@ class Session(Closing):
         prefill_tick: Tick | None = None,
         decode_tick: Callable[[int], None] | None = None,
     ) -> Generation:
-        """Prefill and generate from scratch (see `generate`).
+        """Prefill and generate from scratch.
 
         Raises:
             BadInput: the context is too small for the prompt and what is to be generated.
             LltError: a decode failed.
         """
-        needed = len(prompt) + n_predict
-        if needed > self.target.n_ctx:
+        self._check_room(len(prompt), n_predict)
+        return self.go_on(self.fill(prompt, prefill_tick), n_predict, decode_tick)
+
+    def _check_room(self, n_prompt: int, n_predict: int) -> None:
+        if n_prompt + n_predict > self.target.n_ctx:
             raise BadInput(
-                f"{len(prompt)} tokens of prompt and {n_predict} to generate do not fit into a context of"
+                f"{n_prompt} tokens of prompt and {n_predict} to generate do not fit into a context of"
                 f" {self.target.n_ctx}"
             )
-        return generate(
-            self.model,
-            self._decoder,
-            prompt,
-            n_predict,
-            self.options.n_max or 0,
-            self.options.ignore_eos,
-            prefill_tick,
-            decode_tick,
-        )
 
     def close(self) -> None:
         """Close decoder, contexts and model; a second call does nothing."""

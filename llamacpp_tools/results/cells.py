@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 
 from llamacpp_tools.results import statistics
-from llamacpp_tools.results.schema import Cell, Sample
+from llamacpp_tools.results.schema import Cell, Heat, Sample
 from llamacpp_tools.sweep.cell import cell_id
-from llamacpp_tools.sweep.outcome import CellOutcome
+from llamacpp_tools.sweep.outcome import CellOutcome, Conditions
 from llamacpp_tools.sweep.protocol import RoundSample
 from llamacpp_tools.workloads import distinct_word_ratio
+
+# Of the clock of the sweep's fastest round.
+THROTTLED_BELOW = 0.9
 
 
 def token_hash(tokens: Sequence[int]) -> str:
@@ -25,7 +29,8 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         outcome: the cell's end; the rounds that were finished before a crash are kept as samples.
         reference: id of the cell whose tokens it was compared with.
     """
-    spec, loaded, done = outcome.spec, outcome.loaded, outcome.done
+    spec, loaded = outcome.spec, outcome.loaded
+    samples = [_sample(*pair) for pair in zip(outcome.rounds, _conditions(outcome), strict=True)]
     cell = Cell(
         id=cell_id(spec),
         mode=spec.mode,
@@ -52,16 +57,52 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         kv_bytes=loaded.kv_bytes if loaded else None,
         n_rs_seq=loaded.n_rs_seq if loaded else None,
         load_ns=loaded.load_ns if loaded else None,
-        max_rss_bytes=done.max_rss_bytes if done else None,
+        max_rss_bytes=outcome.max_rss_bytes,
         wall_s=round(outcome.wall_s, 3),
-        samples=[_sample(sample) for sample in outcome.rounds],
+        samples=samples,
         reference=reference,
         first_divergence=outcome.first_divergence,
+        attempts=outcome.attempts,
+        temperature_c_max=max(_known(samples, "temperature_c"), default=None),
+        clock_mhz=statistics.median(_known(samples, "clock_mhz")),
+        notes=list(outcome.notes),
     )
     return cell.model_copy(update=_figures(outcome.rounds, spec.mtp)) if outcome.rounds else cell
 
 
-def _sample(sample: RoundSample) -> Sample:
+def mark_throttled(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells with each round marked whose clock fell below `THROTTLED_BELOW` of the fastest round's."""
+    clocks = [_clock(sample) for cell in cells for sample in cell.samples]
+    top = max((clock for clock in clocks if clock is not None), default=None)
+    if top is None:
+        return list(cells)
+    return [
+        cell.model_copy(
+            update={"samples": [_marked(sample, THROTTLED_BELOW * top) for sample in cell.samples]}
+        )
+        for cell in cells
+    ]
+
+
+def _marked(sample: Sample, limit: float) -> Sample:
+    clock = _clock(sample)
+    return sample.model_copy(update={"throttled": clock is not None and clock < limit})
+
+
+def _clock(sample: Sample) -> float | None:
+    return statistics.median(_known([sample], "clock_mhz"))
+
+
+def _known(samples: Sequence[Sample], name: str) -> list[float]:
+    values = (value for sample in samples if sample.heat for value in getattr(sample.heat, name))
+    return [value for value in values if value is not None]
+
+
+def _conditions(outcome: CellOutcome) -> Sequence[Conditions]:
+    return outcome.conditions or [Conditions() for _ in outcome.rounds]
+
+
+def _sample(sample: RoundSample, conditions: Conditions) -> Sample:
     return Sample(
         round=sample.round,
         n_prompt=sample.n_prompt,
@@ -74,13 +115,18 @@ def _sample(sample: RoundSample) -> Sample:
         accepted=sample.accepted,
         output_sha256=token_hash(sample.tokens),
         filled=sample.filled,
+        restore_ns=sample.restore_ns,
+        other_ns=sample.other_ns,
+        attempt=conditions.attempt,
+        heat=Heat(**dataclasses.asdict(conditions.heat)),
+        other_cpu=conditions.other_cpu,
     )
 
 
 def _figures(rounds: Sequence[RoundSample], mtp: bool) -> dict[str, object]:
     decode = _speeds([(sample.n_gen, sample.decode_ns) for sample in rounds])
-    # Only a true prefill tells how fast prefilling is.
-    true_fills = [sample for sample in rounds if sample.filled == "prefill"]
+    # Only a true prefill tells how fast prefilling is; a kept one knows how long it took, which is one sample.
+    true_fills = [sample for sample in rounds if sample.filled == "prefill"] or list(rounds[:1])
     prefill = _speeds([(sample.n_prompt, sample.prefill_ns) for sample in true_fills])
     steps = [ns / 1e6 for sample in rounds for ns in sample.step_ns]
     first = rounds[0]

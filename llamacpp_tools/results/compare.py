@@ -44,14 +44,26 @@ def confounded(cell: Cell, to: Cell) -> bool:
     return ratio is not None and other is not None and abs(ratio - other) > CONFOUNDED_ABOVE
 
 
-def verdict(interval: Sequence[float] | None) -> Verdict | None:
-    """What an interval of a ratio shows; None without one."""
-    if interval is None:
+def verdict(found: statistics.Paired | None) -> Verdict | None:
+    """What the rounds of two cells show; None where there are too few to say anything."""
+    if found is None or found.differs is None:
         return None
-    low, high = interval
-    if low > 1:
-        return "faster"
-    return "slower" if high < 1 else "no difference shown"
+    if not found.differs:
+        return "no difference shown"
+    return "faster" if found.ratio > 1 else "slower"
+
+
+def by_round(cell: Cell, metric: Metric) -> dict[int, float]:
+    """The speed of each round by its number; of prefills only those that were truly made in that round."""
+    found = {}
+    for sample in cell.samples:
+        speed = statistics.tokens_per_second(sample.n_gen, sample.decode_ns)
+        if metric == "prefill_tps":
+            true = sample.filled == "prefill"
+            speed = statistics.tokens_per_second(sample.n_prompt, sample.prefill_ns) if true else None
+        if speed is not None:
+            found[sample.round] = speed
+    return found
 
 
 def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
@@ -59,10 +71,9 @@ def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
     speed, other = (cell.decode_tps, to.decode_tps) if decode else (cell.prefill_tps, to.prefill_tps)
     if not speed or not other:
         return None
-    samples = cell.samples_ts if decode else cell.prefill_samples_ts
-    others = to.samples_ts if decode else to.prefill_samples_ts
-    rounds = min(len(samples), len(others))
-    interval = statistics.ratio_interval(samples[:rounds], others[:rounds])
+    ours, theirs = by_round(cell, metric), by_round(to, metric)
+    both = sorted(ours.keys() & theirs.keys())
+    found = statistics.paired([ours[at] for at in both], [theirs[at] for at in both])
     return Comparison.model_validate(
         {
             "metric": metric,
@@ -72,11 +83,12 @@ def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
             "to_mode": to.mode,
             "n_depth": cell.n_depth,
             "workload": cell.workload,
-            "ratio": speed / other,
-            "interval": interval,
+            "ratio": found.ratio if found else speed / other,
+            "interval": found.interval if found else None,
             "level": statistics.LEVEL,
-            "rounds": rounds,
-            "verdict": verdict(interval),
+            "rounds": found.rounds if found else 0,
+            "p_value": found.p_value if found else None,
+            "verdict": verdict(found),
             "confounded": confounded(cell, to),
         }
     )

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from llamacpp_tools.results.compare import confounded
 from llamacpp_tools.results.groups import Group, groups
-from llamacpp_tools.results.schema import Cell, Comparison, Mode, Provenance
+from llamacpp_tools.results.schema import Cell, Comparison, DepthStateCheck, Mode, Provenance
 from llamacpp_tools.sweep.cell import pad_cells
 from llamacpp_tools.sweep.config import BallastConfig, MiniatureModel, SweepConfig, SynthModel
 
 FEW_ROUNDS = 5
 # Share of the CPU threads that others may keep busy before it is said.
 BUSY_ABOVE = 0.5
+# CPUs that others may take during a round before it is said.
+NEIGHBOURS_ABOVE = 0.2
 
 
 def findings(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[str]:
@@ -26,7 +28,11 @@ def findings(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[s
 
 
 def caveats(
-    cells: Sequence[Cell], comparisons: Sequence[Comparison], config: SweepConfig, provenance: Provenance
+    cells: Sequence[Cell],
+    comparisons: Sequence[Comparison],
+    config: SweepConfig,
+    provenance: Provenance,
+    checked: DepthStateCheck | None = None,
 ) -> list[str]:
     """What a reader has to know before using the figures."""
     found = [f"{_name(cell)} is {cell.status}: {cell.reason}" for cell in cells if cell.status != "ok"]
@@ -49,7 +55,8 @@ def caveats(
         rounds = "one round" if config.rounds == 1 else f"{config.rounds} rounds"
         found.append(f"With {rounds} per cell intervals are rough and small differences may be chance.")
     found += _confounded(comparisons) + _unbounded(cells)
-    found += config.unheeded
+    found += _heat(cells) + _neighbours(cells) + _kept(cells, checked)
+    found += [f"{_name(cell)}: {note}." for cell in cells for note in cell.notes]
     load, count = provenance.load_average, provenance.cpu_count
     if load is not None and count is not None and load > BUSY_ABOVE * count:
         found.append(f"The machine was busy when the sweep began: load {load:.1f} on {count} CPU threads.")
@@ -158,6 +165,58 @@ def _unbounded(cells: Sequence[Cell]) -> list[str]:
                 f"window and n_ubatch ({cell.n_ubatch}) cells, which is the whole context."
             )
     return found
+
+
+def _heat(cells: Sequence[Cell]) -> list[str]:
+    measured = [cell for cell in cells if cell.samples]
+    found = []
+    if measured and all(cell.temperature_c_max is None for cell in measured):
+        found.append("No temperature sensor could be read, so heat was neither logged nor gated on.")
+    slow = [
+        f"round {item.round} of {_name(cell)}" for cell in cells for item in cell.samples if item.throttled
+    ]
+    if slow:
+        found.append(f"The clock was below nine tenths of the fastest round's in {_some(slow)}.")
+    return found
+
+
+def _neighbours(cells: Sequence[Cell]) -> list[str]:
+    taken = [
+        (item.other_cpu, f"round {item.round} of {_name(cell)}")
+        for cell in cells
+        for item in cell.samples
+        if item.other_cpu is not None and item.other_cpu > NEIGHBOURS_ABOVE
+    ]
+    if not taken:
+        return []
+    most = max(cpus for cpus, _ in taken)
+    return [
+        f"Other programs took up to {most:.1f} CPUs in {_some([name for _, name in taken])}; threads that wait for one "
+        "that has no core spin, so such a round may be far too slow."
+    ]
+
+
+def _kept(cells: Sequence[Cell], checked: DepthStateCheck | None) -> list[str]:
+    if not any(item.filled == "restored" for cell in cells for item in cell.samples):
+        return []
+    found = [
+        "Each prefill was made once and kept; the other rounds restored it, so prefill speeds are single samples."
+    ]
+    if all(not cell.prefill_samples_ns or len(cell.prefill_samples_ns) > 1 for cell in cells):
+        found = ["Some rounds restored a kept prefill; prefill speeds come from the others."]
+    if checked is not None:
+        same = "the same tokens" if checked.first_divergence is None else (
+            f"other tokens from position {checked.first_divergence}"
+        )  # fmt: skip
+        found.append(
+            f"A restored prefill was checked against a true one: {same}, decode speed {checked.decode_ratio:.3f} of it."
+        )
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = "; ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _name(cell: Cell) -> str:

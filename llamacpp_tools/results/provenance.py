@@ -17,15 +17,14 @@ from llamacpp_tools.sweep.outcome import CellOutcome
 
 log = logging.getLogger(__name__)
 
-_VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d+ = .* \((?P<driver>[^()]+)\) \|")
 
-
-def provenance(manifest: Mapping[str, Any], model: Path) -> Provenance:
+def provenance(manifest: Mapping[str, Any], model: Path, driver: str | None = None) -> Provenance:
     """What is known before anything is loaded.
 
     Args:
         manifest: the build's manifest as JSON values.
         model: the GGUF file; only its name goes into the result.
+        driver: the GPU's, None without one.
     """
     commit, dirty = checkout_state(Path(llamacpp_tools.__file__).resolve().parent)
     return Provenance(
@@ -43,6 +42,7 @@ def provenance(manifest: Mapping[str, Any], model: Path) -> Provenance:
         mitigation=manifest.get("mitigation"),
         build_commit=str(manifest["head"])[:9] if "head" in manifest else None,
         build_number=_build_number(str(manifest.get("pin", ""))),
+        driver=driver,
         cpu_info=cpu_info(),
         cpu_count=psutil.cpu_count(),
         load_average=round(psutil.getloadavg()[0], 2),
@@ -67,7 +67,6 @@ def with_device(known: Provenance, outcome: CellOutcome) -> Provenance:
             "device": loaded.device,
             "backends": loaded.backends,
             "gpu_info": loaded.gpu_info,
-            "driver": _driver(outcome.stderr_tail),
             "model_size": loaded.model_size,
             "model_n_params": loaded.model_n_params,
         }
@@ -122,14 +121,3 @@ def _os_name() -> str | None:
         return platform.freedesktop_os_release().get("PRETTY_NAME")
     except OSError:
         return None
-
-
-def _driver(stderr: str) -> str | None:
-    match = _VULKAN_DEVICE.search(stderr)
-    if match:
-        return match["driver"]
-    try:
-        first = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError):
-        return None
-    return first.removeprefix("NVRM version:").strip()

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llamacpp_tools.errors import BadInput
+from llamacpp_tools.errors import BadInput, LltError
+from llamacpp_tools.results import statistics
 from llamacpp_tools.results.blocks import depth_blocks
-from llamacpp_tools.results.cells import row
+from llamacpp_tools.results.cells import mark_throttled, row
 from llamacpp_tools.results.compare import compare
 from llamacpp_tools.results.document import write
 from llamacpp_tools.results.findings import caveats, findings
 from llamacpp_tools.results.provenance import box, with_device
-from llamacpp_tools.results.schema import Cell, Document, Provenance
+from llamacpp_tools.results.schema import Cell, DepthStateCheck, Document, Provenance
 from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.config import SweepConfig
+from llamacpp_tools.sweep.journal import SUFFIX, journal_path
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import Plan
+from llamacpp_tools.sweep.protocol import RoundSample
+from llamacpp_tools.sweep.validity import first_difference
 
 RESULTS_FOLDER = "results"
+_STAMP = re.compile(r"-\d{8}T\d{6}Z" + re.escape(SUFFIX))
 
 
 def default_path(name: str, now: datetime.datetime, folder: Path = Path()) -> Path:
@@ -39,15 +45,59 @@ def choose_path(out: Path | None, name: str, now: datetime.datetime) -> Path:
     if path.is_dir():
         path = path / default_path(name, now).name
     if path.exists():
-        raise BadInput(f"{path} is there already and is not overwritten; name another file with --out")
+        raise BadInput(
+            f"{path} is there already and is not overwritten; name another file with --out, or go on with --resume"
+        )
     return path
+
+
+def path_to_go_on(out: Path | None, name: str, folder: Path = Path()) -> Path:
+    """The result that `--resume` goes on with: `out`, or the newest of that name that has a journal.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if out is not None and not out.is_dir():
+        if not journal_path(out).is_file():
+            raise BadInput(f"{out} cannot be gone on with: there is no journal {journal_path(out)}")
+        return out
+    where = out if out is not None else folder / RESULTS_FOLDER
+    # The times in the names sort as times do.
+    found = sorted(
+        path for path in where.glob(f"{name}-*{SUFFIX}") if _STAMP.fullmatch(path.name[len(name) :])
+    )
+    if not found:
+        raise BadInput(
+            f"there is nothing to go on with: no {where / f'{name}-*{SUFFIX}'}; leave --resume out"
+        )
+    return found[-1].with_name(found[-1].name.removesuffix(SUFFIX) + ".json")
+
+
+class ResultNotWritten(LltError):
+    """The result file could not be replaced; the old one is as it was."""
+
+    exit_code = 3
 
 
 class Record:
     """One sweep's result file."""
 
-    def __init__(self, path: Path, plan: Plan, provenance: Provenance, now: datetime.datetime) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        provenance: Provenance,
+        now: datetime.datetime,
+        runs: Sequence[dict[str, Any]] = (),
+    ) -> None:
         """Write the file with status `started` and no cells.
+
+        Args:
+            path: the file; written over.
+            plan: the cells.
+            provenance: of this run.
+            now: the time of the first run.
+            runs: what is known of each run.
 
         Raises:
             BadInput: the file cannot be written there.
@@ -65,41 +115,78 @@ class Record:
             provenance=provenance,
             config=resolved(plan.config),
             cells=[],
+            runs=list(runs),
         )
         try:
             write(path, self.result)
         except OSError as error:
             raise BadInput(f"the result cannot be written to {path}: {error.strerror}") from None
 
-    def add(self, outcome: CellOutcome) -> None:
-        """Add a cell that has just ended and rewrite the file."""
-        cells = [*self.result.cells, row(outcome)]
-        provenance = with_device(self.result.provenance, outcome)
-        self.result = self.result.model_copy(update={"cells": cells, "provenance": provenance})
-        write(self.path, self.result)
+    def update(self, outcomes: Sequence[CellOutcome]) -> None:
+        """Replace the cells by those that have begun and rewrite the file.
+
+        Raises:
+            ResultNotWritten: the disk is full; the old file is as it was.
+        """
+        provenance = self.result.provenance
+        for outcome in outcomes:
+            provenance = with_device(provenance, outcome)
+        changes = {"cells": mark_throttled(rows(outcomes)), "provenance": provenance}
+        self.result = self.result.model_copy(update=changes)
+        self._write()
 
     def finish(self, outcomes: Sequence[CellOutcome]) -> Document:
-        """Replace the cells by the checked ones, add what follows from them, and mark it complete."""
-        config = self._plan.config
-        cells = rows(outcomes)
+        """Put in the checked cells and what follows from them, and mark the document complete.
+
+        Raises:
+            ResultNotWritten: the disk is full; the old file is as it was.
+        """
+        self.update(outcomes)
+        cells = self.result.cells
         comparisons = compare(cells)
+        checked = depth_state_check(outcomes)
         fields: dict[str, Any] = {
             **dict(self.result),
             "status": "complete",
-            "cells": cells,
             "comparisons": comparisons,
+            "depth_state_check": checked,
             "findings": findings(cells, comparisons),
-            "caveats": caveats(cells, comparisons, config, self.result.provenance),
+            "caveats": caveats(cells, comparisons, self._plan.config, self.result.provenance, checked),
             **depth_blocks(cells),
         }
         self.result = Document(**fields)
-        write(self.path, self.result)
+        self._write()
         return self.result
 
+    def _write(self) -> None:
+        try:
+            write(self.path, self.result)
+        except OSError as error:
+            raise ResultNotWritten(
+                f"the result cannot be written to {self.path} ({error.strerror}); the journal beside it has every round"
+            ) from None
+
     def discard_if_empty(self) -> None:
-        """Remove the file if no cell ended, so that a sweep that could not begin leaves nothing behind."""
-        if not self.result.cells:
+        """Remove the file if no round was measured, so that a sweep that could not begin leaves nothing behind."""
+        if not any(cell.samples for cell in self.result.cells):
             self.path.unlink(missing_ok=True)
+
+
+def depth_state_check(outcomes: Sequence[CellOutcome]) -> DepthStateCheck | None:
+    """The first cell that was filled both ways, compared; None if there is none."""
+    for outcome in outcomes:
+        kept = [sample for sample in outcome.rounds if sample.filled == "restored" and sample.n_gen]
+        true = [sample for sample in outcome.rounds if sample.filled == "prefill" and sample.n_gen]
+        true = true or ([outcome.check] if outcome.check is not None and outcome.check.n_gen else [])
+        if kept and true:
+            fast, slow = _speed(kept), _speed(true)
+            at = first_difference(true[0].tokens, kept[0].tokens)
+            return DepthStateCheck(cell=cell_id(outcome.spec), first_divergence=at, decode_ratio=fast / slow)
+    return None
+
+
+def _speed(samples: Sequence[RoundSample]) -> float:
+    return float(statistics.median([sample.n_gen / sample.decode_ns for sample in samples]) or 0.0)
 
 
 def rows(outcomes: Sequence[CellOutcome]) -> list[Cell]:

@@ -66,8 +66,23 @@ class Provenance(_Model):
     model_n_params: int | None = None
 
 
+class Heat(_Model):
+    """The sensors during one round, at `at_s` seconds from its beginning; null where a sensor is missing."""
+
+    at_s: list[float]
+    temperature_c: list[float | None]
+    clock_mhz: list[float | None]
+    power_w: list[float | None]
+
+
 class Sample(_Model):
-    """One round as it was measured; `step_ns` has one entry per decode step."""
+    """One round as it was measured; `step_ns` has one entry per decode step.
+
+    `filled` is `prefill` for a true prefill, which took `prefill_ns`, or `restored` for a kept one that was put back
+    in `restore_ns`; `other_ns` is what else the round took (warming up, keeping the prefill). `attempt` is the run
+    of the sweep that measured it. `other_cpu` is how many CPUs other programs kept busy meanwhile. `throttled`
+    marks a round whose clock was below nine tenths of the sweep's fastest round.
+    """
 
     round: int
     n_prompt: int
@@ -80,6 +95,12 @@ class Sample(_Model):
     accepted: list[int]
     output_sha256: str
     filled: str
+    restore_ns: int = 0
+    other_ns: int = 0
+    attempt: int = 1
+    heat: Heat | None = None
+    other_cpu: float | None = None
+    throttled: bool = False
 
 
 class Cell(_Model):
@@ -89,7 +110,7 @@ class Cell(_Model):
     `prefill_` before them the prefill; `prefill_tps` and `decode_tps` are medians. `acceptance` is
     `accepted / drafted`, null without MTP. `threads` is what was asked, `n_threads` what was used.
     `first_divergence` is the first token position at which the output leaves that of the cell named in
-    `reference`, null if it does not.
+    `reference`, null if it does not. `attempts` counts the runs of the sweep that began the cell.
     """
 
     id: str
@@ -148,6 +169,10 @@ class Cell(_Model):
     output_text: str | None = None
     reference: str | None = None
     first_divergence: int | None = None
+    attempts: int | None = None
+    temperature_c_max: float | None = None
+    clock_mhz: float | None = None
+    notes: list[str] = []
     samples: list[Sample] = []
 
     @model_validator(mode="after")
@@ -160,9 +185,11 @@ class Cell(_Model):
 class Comparison(_Model):
     """One mode's speed over another's at the same depth, workload and axis values.
 
-    `ratio` is the ratio of medians, `interval` its bootstrap interval at `level`, resampled by round in
-    pairs; null with a single round. `confounded` marks two outputs whose distinct-word ratios differ by
-    more than 0.1: the texts are of different difficulty, so the speeds say little.
+    `ratio` is the median of the rounds' ratios, paired by round, and `interval` its interval at `level` (see
+    `results.statistics`); null with a single round. `p_value` is that of the signed-rank test, null below six
+    rounds. `confounded` marks two outputs whose distinct-word ratios differ by more than 0.1: the texts are of
+    different difficulty, so the speeds say little. Published figures without their rounds have the ratio of the two
+    figures.
     """
 
     metric: Literal["prefill_tps", "decode_tps"]
@@ -176,8 +203,19 @@ class Comparison(_Model):
     interval: Interval | None
     level: float
     rounds: int
+    p_value: float | None = None
     verdict: Verdict | None
     confounded: bool
+
+
+class DepthStateCheck(_Model):
+    """A kept prefill against a true one, in one cell: the first position at which the tokens differ (null if they
+    do not), and the decode speed after the kept one over that after the true one.
+    """
+
+    cell: str
+    first_divergence: int | None
+    decode_ratio: float
 
 
 class BlockRow(_Model):
@@ -203,7 +241,10 @@ class DepthBlock(_Model):
 
 
 class Document(BaseModel):
-    """The whole document; beside the fields below it has one `depth_2x2_...` block per depth."""
+    """The whole document; beside the fields below it has one `depth_2x2_...` block per depth.
+
+    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load.
+    """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
     __pydantic_extra__: dict[str, DepthBlock] = Field(init=False)
@@ -220,6 +261,8 @@ class Document(BaseModel):
     config: dict[str, Any]
     cells: list[Cell]
     comparisons: list[Comparison] = []
+    depth_state_check: DepthStateCheck | None = None
+    runs: list[dict[str, Any]] = []
     findings: list[str] = []
     caveats: list[str] = []
 

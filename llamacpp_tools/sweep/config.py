@@ -163,13 +163,15 @@ class BuildConfig(_Section):
 class ContextConfig(_Section):
     """Parameters of the context, each an axis of every mode.
 
-    An empty `n_batch` is llama-bench's own default: 2048, or `n_ubatch` where that is larger.
+    An empty `n_batch` is llama-bench's own default: 2048, or `n_ubatch` where that is larger. `type_kv` stands for
+    `type_k` and `type_v` with the same value, so that its list gives one cell a type and not one a pair.
     """
 
     n_ubatch: Axis[Batch] = (512,)
     n_batch: Axis[Batch] = ()
     type_k: Axis[KvType] = ("f16",)
     type_v: Axis[KvType] = ("f16",)
+    type_kv: Axis[KvType] = ()
     flash_attn: Axis[Switch] = ("auto",)
     n_gpu_layers: Axis[GpuLayers] = ("all",)
     threads: Axis[Threads] = ("auto",)
@@ -181,7 +183,9 @@ class ContextConfig(_Section):
                 f"has n_ubatch {max(self.n_ubatch)} above n_batch {min(self.n_batch)}; "
                 "a physical batch is part of a logical one"
             )
-        quantised = [name for name in self.type_v if name in QUANTISED]
+        if self.type_kv and {"type_k", "type_v"} & self.model_fields_set:
+            raise ValueError("has type_kv beside type_k or type_v; it stands for both")
+        quantised = [name for name in self.type_kv or self.type_v if name in QUANTISED]
         if quantised and False in self.flash_attn:
             raise ValueError(f"has type_v {quantised[0]} with flash_attn false, which llama.cpp cannot do")
         return self
@@ -224,6 +228,12 @@ class ThermalConfig(_Section):
         return self
 
 
+class DepthStateConfig(_Section):
+    """How much room all kept prefills may take together, in this sweep and in others."""
+
+    cap: Size = 32 * 10**9
+
+
 ModelChoice = Annotated[
     Annotated[str, Field(min_length=1), Tag("@text")]
     | Annotated[SynthModel, Tag("@map")]
@@ -236,7 +246,11 @@ WorkloadChoice = Annotated[
 
 
 class SweepConfig(_Section):
-    """A whole sweep file."""
+    """A whole sweep file.
+
+    `prefills` is the number of rounds of each cell that begin with a true prefill. With 1 a prefill is made once and
+    kept, and shared by the cells that may share it.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
     model: ModelChoice
@@ -250,6 +264,8 @@ class SweepConfig(_Section):
     generate: GenerateConfig = GenerateConfig()
     rounds: Annotated[int, Field(ge=1, le=1000)] = 3
     thermal: ThermalConfig | None = None
+    prefills: Annotated[int, Field(ge=1, le=1000)] = 1
+    depth_state: DepthStateConfig = DepthStateConfig()
 
     @field_validator("model", mode="before")
     @classmethod
@@ -280,10 +296,3 @@ class SweepConfig(_Section):
         if sliding and self.build.variant.startswith("stock"):
             raise ValueError(f"the mode {sliding[0]} needs `variant: patched`; a stock build has no recipe")
         return self
-
-    @property
-    def unheeded(self) -> tuple[str, ...]:
-        """Sentences on what the file asks for and this version does not do."""
-        if self.thermal is None:
-            return ()
-        return ("The limits under `thermal` are not watched: this version reads no sensors.",)

@@ -12,28 +12,36 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import queue
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import IO
 
 PR_SET_PDEATHSIG = 1
 EXIT_ORPHANED = 3
+# What the sweep sends as its last line: the worker may leave in peace.
+END = "end"
 
 
-def tie_to_parent(stdin: IO[str]) -> None:
-    """End this process as soon as the one that started it is gone.
+def orders(stdin: IO[str]) -> Iterator[str]:
+    """The lines of `stdin` up to `END`, one at a time; the process ends as soon as its parent is gone.
 
     Call it once, after the request was read from `stdin`, and read nothing more from there.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    threading.Thread(target=_exit_at_end, args=(stdin,), name="lifeline", daemon=True).start()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(stdin, lines), name="lifeline", daemon=True).start()
+    return iter(lines.get, END)
 
 
-def _exit_at_end(stdin: IO[str]) -> None:
+def _listen(stdin: IO[str], lines: queue.SimpleQueue[str]) -> None:
     with contextlib.suppress(OSError, ValueError):
-        while stdin.read(4096):
-            pass
+        for line in iter(stdin.readline, ""):
+            lines.put(line.strip())
+            if line.strip() == END:
+                return
     os._exit(EXIT_ORPHANED)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from llamacpp_tools.sweep.cell import CellSpec
-from llamacpp_tools.sweep.protocol import Done, Loaded, RoundSample
+from llamacpp_tools.sweep.heat import HeatLog
+from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 Status = Literal["ok", "crashed", "oom", "timeout", "thermal", "invalid", "skipped"]
 STATUSES: tuple[Status, ...] = ("ok", "crashed", "oom", "timeout", "thermal", "invalid", "skipped")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine was like while a round ran.
+
+    Attributes:
+        attempt: the run of the sweep that measured it, from 1.
+        heat: the sensors' readings.
+        other_cpu: CPU time that other programs took meanwhile, in CPUs; None if unknown.
+    """
+
+    attempt: int = 1
+    heat: HeatLog = field(default_factory=HeatLog)
+    other_cpu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -21,11 +37,13 @@ class CellOutcome:
         status: `ok`, or why there is no figure.
         reason: a sentence; None when the status is ok.
         loaded: what the worker said after loading, None if it never came that far.
-        rounds: the rounds that were finished, also those before a crash.
-        done: the worker's last word, None if it ended before it.
-        wall_s: seconds from the worker's start to its end.
-        bad_input: the user can mend the cause (a wrong recipe, an unreadable file).
-        stderr_tail: the last of what the worker printed, for the log; never part of a result.
+        rounds: the rounds that were finished, also those before a crash, in order.
+        conditions: of each round.
+        max_rss_bytes: the worker's peak resident memory, None if it ended before it could say.
+        wall_s: seconds that the cell's rounds took, loading included.
+        attempts: how many runs of the sweep began the cell.
+        notes: what the worker had to say.
+        check: a round from a true prefill that counts only in the check of the kept one.
         reference: index of the cell that this one's tokens were compared with.
         first_divergence: first position at which they differ, None if they do not.
     """
@@ -35,10 +53,12 @@ class CellOutcome:
     reason: str | None
     loaded: Loaded | None = None
     rounds: tuple[RoundSample, ...] = ()
-    done: Done | None = None
+    conditions: tuple[Conditions, ...] = ()
+    max_rss_bytes: int | None = None
     wall_s: float = 0.0
-    bad_input: bool = False
-    stderr_tail: str = ""
+    attempts: int = 1
+    notes: tuple[str, ...] = ()
+    check: RoundSample | None = None
     reference: int | None = None
     first_divergence: int | None = None
 

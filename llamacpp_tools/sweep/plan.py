@@ -75,9 +75,12 @@ def _bases(config: SweepConfig) -> Iterator[dict[str, Any]]:
 
 def _contexts(context: ContextConfig) -> Iterator[dict[str, Any]]:
     axes = context.model_dump()
-    n_batches = axes.pop("n_batch")
+    n_batches, both = axes.pop("n_batch"), axes.pop("type_kv")
+    types_k, types_v = axes.pop("type_k"), axes.pop("type_v")
+    axes["types"] = tuple(zip(both, both, strict=True)) or tuple(itertools.product(types_k, types_v))
     for values in itertools.product(*axes.values()):
         row = dict(zip(axes, values, strict=True))
+        row["type_k"], row["type_v"] = row.pop("types")
         for n_batch in n_batches or (max(DEFAULT_BATCH, row["n_ubatch"]),):
             yield {**row, "n_batch": n_batch}
 

@@ -1,9 +1,9 @@
 """What crosses the pipes between a sweep and the worker process that measures one cell.
 
-The request is one line of JSON on the worker's stdin. The pipe then stays open: its end tells the
-worker that the sweep is gone (`lifeline.tie_to_parent`). Events come back as JSON lines on a pipe of
-their own, whose number is the worker's `--events-fd` argument, so that nothing the library prints on
-stdout or stderr can be taken for one.
+The request is one line of JSON on the worker's stdin, then one line a round. The pipe stays open between them:
+its end tells the worker that the sweep is gone (`lifeline`). Events come back as JSON lines on a pipe of their
+own, whose number is the worker's `--events-fd` argument, so that nothing the library prints on stdout or stderr
+can be taken for one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import IO, Any, Literal
 from llamacpp_tools.errors import LltError
 from llamacpp_tools.sweep.cell import CellSpec
 
-Phase = Literal["load", "prefill", "decode", "warmup"]
+Phase = Literal["load", "warmup", "prefill", "keep", "decode"]
 ErrorKind = Literal["bad_input", "load", "oom", "invalid"]
 
-PHASES: tuple[Phase, ...] = ("load", "prefill", "decode", "warmup")
+PHASES: tuple[Phase, ...] = ("load", "warmup", "prefill", "keep", "decode")
 ERROR_KINDS: tuple[ErrorKind, ...] = ("bad_input", "load", "oom", "invalid")
 
 
@@ -36,12 +36,33 @@ class Request:
         manifest: path of the build's manifest; the library is the one it names and no other.
         spec: the cell to measure.
         prompt_seed: seed of the workload's text, the same for every cell of a sweep.
+        model_sha256: of the model's file; empty where no prefill is kept.
+        states: folder of kept prefills, None to keep none.
+        states_cap: bytes that all kept prefills may take.
     """
 
     model: str
     manifest: str
     spec: CellSpec
     prompt_seed: int
+    model_sha256: str = ""
+    states: str | None = None
+    states_cap: int = 0
+
+
+@dataclass(frozen=True)
+class RoundOrder:
+    """Measure one round.
+
+    Attributes:
+        number: from 0.
+        prefill: prefill the prompt, even where a kept prefill could be put back.
+        warm: run something that is not counted first.
+    """
+
+    number: int
+    prefill: bool
+    warm: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +120,10 @@ class RoundSample:
         n_steps: number of decode steps, `len(step_ns)`.
         tokens: the ids generated, in order.
         text: the tokens as text; bytes that are not UTF-8 replaced.
-        filled: how the depth was filled; `prefill` is a true prefill.
+        filled: how the depth was filled: `prefill` a true prefill, timed in `prefill_ns`; `restored` a kept one
+            put back in `restore_ns`, and `prefill_ns` is what it took when it was made.
+        restore_ns: 0 after a true prefill.
+        other_ns: time of the round that is none of the above: warming up, keeping the prefill.
     """
 
     round: int
@@ -114,6 +138,8 @@ class RoundSample:
     tokens: list[int]
     text: str
     filled: str = "prefill"
+    restore_ns: int = 0
+    other_ns: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a round that contradicts itself.
@@ -140,6 +166,13 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Note:
+    """Something that a reader of the result should know; the worker goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """The worker could not measure the cell and ends.
 
@@ -153,12 +186,13 @@ class Failure:
     message: str
 
 
-Event = Progress | Loaded | RoundSample | Done | Failure
+Event = Progress | Loaded | RoundSample | Note | Done | Failure
 
 _EVENTS: dict[str, type[Event]] = {
     "progress": Progress,
     "loaded": Loaded,
     "round": RoundSample,
+    "note": Note,
     "done": Done,
     "error": Failure,
 }
@@ -181,13 +215,8 @@ class EventWriter:
 
 def encode_request(request: Request) -> str:
     """The request as one line of JSON, without its line end."""
-    row = {
-        "model": request.model,
-        "manifest": request.manifest,
-        "spec": request.spec.to_json(),
-        "prompt_seed": request.prompt_seed,
-    }
-    return json.dumps(row, ensure_ascii=True)
+    row = {item.name: getattr(request, item.name) for item in dataclasses.fields(request)}
+    return json.dumps({**row, "spec": request.spec.to_json()}, ensure_ascii=True)
 
 
 def decode_request(line: str) -> Request:
@@ -198,10 +227,31 @@ def decode_request(line: str) -> Request:
     """
     row = _object(line, "request")
     try:
-        spec = CellSpec.from_json(row["spec"])
-        return Request(str(row["model"]), str(row["manifest"]), spec, int(row["prompt_seed"]))
+        row["spec"] = CellSpec.from_json(row["spec"])
+        return Request(**row)
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"the request on the worker's stdin is not valid: {error}") from None
+
+
+def encode_order(order: RoundOrder) -> str:
+    """The order as one line of JSON, without its line end."""
+    return json.dumps(dataclasses.asdict(order))
+
+
+def decode_order(line: str) -> RoundOrder:
+    """The order in a line.
+
+    Raises:
+        ProtocolError: the line is not one.
+    """
+    row = _object(line, "order")
+    try:
+        order = RoundOrder(**row)
+    except TypeError as error:
+        raise ProtocolError(f"the order on the worker's stdin is not valid: {error}") from None
+    if type(order.number) is not int or type(order.prefill) is not bool or type(order.warm) is not bool:
+        raise ProtocolError(f"the order on the worker's stdin is not valid: {line.strip()[:120]}")
+    return order
 
 
 def read_request(stream: IO[str]) -> Request:
@@ -257,7 +307,7 @@ def _fits(value: object, hint: str) -> bool:
     # The hints are the source text of the annotations above, of which there are only these few.
     if hint.endswith(" | None"):
         return value is None or _fits(value, hint.removesuffix(" | None"))
-    if hint == "int":
+    if hint == "int":  # JSON's true is Python's 1
         return isinstance(value, int) and not isinstance(value, bool)
     if hint == "list[int]":
         return isinstance(value, list) and all(_fits(item, "int") for item in value)

@@ -59,6 +59,10 @@ def _wrong_alone(outcome: CellOutcome, deterministic: bool) -> str | None:
         at = first_difference(first.tokens, sample.tokens)
         if deterministic and at is not None:
             return f"round {sample.round} gave other tokens than round {first.round}, from position {at}"
+    if outcome.check is not None and deterministic:
+        at = first_difference(outcome.check.tokens, first.tokens)
+        if at is not None:
+            return f"after a kept prefill it gave other tokens than after a true one, from position {at}"
     return None
 
 

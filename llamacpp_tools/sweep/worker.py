@@ -1,22 +1,26 @@
 """The process that measures one cell: `python -m llamacpp_tools.sweep.worker --events-fd N`.
 
-It reads one request from stdin, opens the mode, measures each round and sends what it saw as events. A fault
-it can name becomes an error event; one it cannot (an assert, a segfault) ends the process, and the executor
-reads the reason from how it ended.
+It reads one request from stdin, opens the mode, then measures a round for each order that comes and sends what it
+saw as events. A fault it can name becomes an error event; one it cannot (an assert, a segfault) ends the process,
+and the executor reads the reason from how it ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import os
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from llamacpp_tools.build.manifest import load
+from llamacpp_tools.build.manifest import Build, load
 from llamacpp_tools.engine.context import ContextOptions, OutOfMemory
-from llamacpp_tools.engine.generate import Generation
+from llamacpp_tools.engine.generate import Filled, Generation
 from llamacpp_tools.engine.model import ALL_LAYERS
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.engine.session import Session, SessionOptions
@@ -24,15 +28,19 @@ from llamacpp_tools.errors import BadInput, LltError
 from llamacpp_tools.ffi.library import open_library
 from llamacpp_tools.models.kvbytes import recurrent_bytes
 from llamacpp_tools.sweep.cell import CellSpec
-from llamacpp_tools.sweep.lifeline import tie_to_parent
+from llamacpp_tools.sweep.depthstate import Damaged, DepthStates, Kept, NotKept
+from llamacpp_tools.sweep.lifeline import orders
 from llamacpp_tools.sweep.protocol import (
     Done,
     EventWriter,
     Failure,
     Loaded,
+    Note,
     Progress,
     Request,
+    RoundOrder,
     RoundSample,
+    decode_order,
     read_request,
 )
 from llamacpp_tools.workloads.cut import prompt_tokens
@@ -49,9 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     with os.fdopen(events_fd, "w", encoding="utf-8") as stream:
         send = EventWriter(stream)
         request = read_request(sys.stdin)
-        tie_to_parent(sys.stdin)
+        rounds = (decode_order(line) for line in orders(sys.stdin))
         try:
-            measure(request, send)
+            measure(request, rounds, send)
         except OutOfMemory as error:
             send(Failure("oom", str(error)))
         except BadInput as error:
@@ -63,8 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(request: Request, send: EventWriter) -> None:
-    """Open the mode, warm it up, measure every round.
+def measure(request: Request, rounds: Iterable[RoundOrder], send: EventWriter) -> None:
+    """Open the mode, then measure a round for each order.
 
     Raises:
         LltError: the mode cannot be opened, or a decode failed.
@@ -73,14 +81,127 @@ def measure(request: Request, send: EventWriter) -> None:
     build = load(Path(request.manifest))
     begun = time.perf_counter_ns()
     send(Progress("load", 0, 0, 1))
-    with Session(open_library(build), Path(request.model), session_options(spec)) as session:
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(
+            Session(open_library(build), Path(request.model), session_options(spec))
+        )
         send(_loaded(session, spec, time.perf_counter_ns() - begun))
         prompt = prompt_tokens(spec.workload, spec.n_depth, session.model.tokenize, request.prompt_seed)
-        session.run(prompt[:WARMUP_TOKENS], WARMUP_STEPS + (spec.n_max or 0))
-        for number in range(spec.rounds):
-            send(_round(session, spec, prompt, number, send))
+        bench = stack.enter_context(_Bench(request, build, session, prompt, send))
+        count = 0
+        for order in rounds:
+            send(bench.round(order))
+            count += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    send(Done(spec.rounds, peak))
+    send(Done(count, peak))
+
+
+class _Bench(contextlib.AbstractContextManager["_Bench"]):
+    """An open mode and its prompt, measured round by round."""
+
+    def __init__(
+        self, request: Request, build: Build, session: Session, prompt: list[int], send: EventWriter
+    ) -> None:
+        self._spec = request.spec
+        self._session = session
+        self._prompt = prompt
+        self._send = send
+        self._kept: Kept | None = None
+        self._states = DepthStates(Path(request.states), request.states_cap) if request.states else None
+        self._key = _state_key(request, build, session, prompt) if self._states else {}
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
+    def round(self, order: RoundOrder) -> RoundSample:
+        """Warm up, fill the depth, generate; each part with its time."""
+        spec, session, clock = self._spec, self._session, time.perf_counter_ns
+        begun = clock()
+        if order.warm:
+            self._send(Progress("warmup", order.number, 0, 1))
+            session.run(self._prompt[:WARMUP_TOKENS], WARMUP_STEPS + (spec.n_max or 0))
+        kept = None if order.prefill else self._find()
+        restore_ns = 0
+        if kept is not None:
+            at = clock()
+            filled = kept.restore(session)
+            restore_ns = clock() - at
+        else:
+            filled = self._prefill(order.number)
+        done = session.go_on(
+            filled,
+            spec.n_predict,
+            lambda made: self._send(Progress("decode", order.number, made, spec.n_predict)),
+        )
+        measured = (restore_ns if kept else filled.prefill_ns) + done.decode_ns
+        return self._sample(order, done, restore_ns if kept else None, clock() - begun - measured)
+
+    def _find(self) -> Kept | None:
+        if self._kept is None and self._states is not None:
+            try:
+                self._kept = self._states.find(self._key)
+            except Damaged as error:
+                self._send(Note(str(error)))
+        return self._kept
+
+    def _prefill(self, number: int) -> Filled:
+        filled = self._session.fill(
+            self._prompt, lambda done, total: self._send(Progress("prefill", number, done, total))
+        )
+        if self._states is not None and self._find() is None:
+            self._send(Progress("keep", number, 0, 1))
+            try:
+                self._kept = self._states.keep(self._key, filled, self._session)
+            except NotKept as error:
+                self._send(Note(str(error)))
+                self._states = None
+        return filled
+
+    def _sample(
+        self, order: RoundOrder, done: Generation, restore_ns: int | None, other_ns: int
+    ) -> RoundSample:
+        tokens = list(done.tokens)
+        return RoundSample(
+            round=order.number,
+            n_prompt=len(self._prompt),
+            prefill_ns=done.prefill_ns,
+            n_gen=done.n_stepped,
+            decode_ns=done.decode_ns,
+            step_ns=list(done.step_ns),
+            drafted=list(done.drafted),
+            accepted=list(done.accepted),
+            n_steps=len(done.step_ns),
+            tokens=tokens,
+            text=self._session.model.detokenize(tokens),
+            filled="prefill" if restore_ns is None else "restored",
+            restore_ns=restore_ns or 0,
+            other_ns=max(0, other_ns),
+        )
+
+
+def _state_key(request: Request, build: Build, session: Session, prompt: list[int]) -> dict[str, Any]:
+    """What a kept prefill depends on; what only generation depends on (draft length, threads) is not in it."""
+    spec = request.spec
+    tokens = ",".join(str(token) for token in prompt).encode()
+    return {
+        "model": request.model_sha256,
+        "library": build.manifest.library_sha256,
+        "shim": build.manifest.shim_sha256,
+        "device": session.model.devices(),
+        "prompt": hashlib.sha256(tokens).hexdigest(),
+        "n_depth": spec.n_depth,
+        "n_ubatch": spec.n_ubatch,
+        "n_batch": spec.n_batch,
+        "type_k": spec.type_k,
+        "type_v": spec.type_v,
+        "flash_attn": spec.flash_attn,
+        "n_gpu_layers": spec.n_gpu_layers,
+        "window": spec.window,
+        "full_layers": list(spec.full_layers or ()),
+        "mtp": spec.mtp,
+        "ignore_eos": spec.ignore_eos,
+    }
 
 
 def session_options(spec: CellSpec) -> SessionOptions:
@@ -132,35 +253,6 @@ def _loaded(session: Session, spec: CellSpec, load_ns: int) -> Loaded:
         backends=",".join(model.backends()),
         gpu_info=", ".join(devices[:-1]) if on_gpu else "",
         load_ns=load_ns,
-    )
-
-
-def _round(
-    session: Session, spec: CellSpec, prompt: list[int], number: int, send: EventWriter
-) -> RoundSample:
-    done = session.run(
-        prompt,
-        spec.n_predict,
-        lambda filled, total: send(Progress("prefill", number, filled, total)),
-        lambda made: send(Progress("decode", number, made, spec.n_predict)),
-    )
-    return _sample(session, done, prompt, number)
-
-
-def _sample(session: Session, done: Generation, prompt: list[int], number: int) -> RoundSample:
-    tokens = list(done.tokens)
-    return RoundSample(
-        round=number,
-        n_prompt=len(prompt),
-        prefill_ns=done.prefill_ns,
-        n_gen=done.n_stepped,
-        decode_ns=done.decode_ns,
-        step_ns=list(done.step_ns),
-        drafted=list(done.drafted),
-        accepted=list(done.accepted),
-        n_steps=len(done.step_ns),
-        tokens=tokens,
-        text=session.model.detokenize(tokens),
     )
 
 

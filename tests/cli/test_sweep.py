@@ -1,6 +1,10 @@
 import functools
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ import yaml
 from llamacpp_tools.build import manifest
 from llamacpp_tools.cli.main import run
 from llamacpp_tools.results import document
-from llamacpp_tools.sweep import executor
+from llamacpp_tools.sweep import identity, local
 
 ROOT = Path(__file__).parents[2]
 FAKE_WORKER = ROOT / "tests" / "sweep" / "fake_worker.py"
@@ -39,7 +43,8 @@ class StubBuild:
 def bench(monkeypatch, tmp_path, tiny):
     """Runs `llt sweep` on a small sweep file with the fake worker; the keys given replace the file's."""
     command = (sys.executable, str(FAKE_WORKER))
-    monkeypatch.setattr(executor, "LocalExecutor", functools.partial(executor.LocalExecutor, command=command))
+    monkeypatch.setattr(local, "LocalExecutor", functools.partial(local.LocalExecutor, command=command))
+    monkeypatch.setattr(identity, "ask_device", lambda manifest: identity.Device("CPU"))
     monkeypatch.setattr(manifest, "find", lambda backend, variant: StubBuild())
     monkeypatch.chdir(tmp_path)
 
@@ -96,23 +101,88 @@ def test_input_that_only_the_worker_can_judge_leaves_no_empty_file(bench, capsys
 def test_finished_cells_stay_when_a_later_one_is_refused(bench):
     assert bench("--out", "r.json", how="mtp=bad_input") == 2
     result = document.read(Path("r.json"))
-    assert (result.status, len(result.cells)) == ("started", 2)
+    assert (result.status, [len(cell.samples) for cell in result.cells]) == ("started", [1, 1, 0])
 
 
-def test_an_interrupt_keeps_what_is_finished(bench, capsys, monkeypatch):
-    from llamacpp_tools.errors import Interrupted
+def started(tmp_path, tiny, **env):
+    """`llt sweep` as a process of its own, with the fake worker, one second a round."""
+    Path("small.yaml").write_text(yaml.safe_dump({"model": str(tiny), **RAW}))
+    code = (
+        "import functools, sys; from llamacpp_tools.build import manifest;"
+        "from llamacpp_tools.sweep import identity, local; from tests.cli.test_sweep import StubBuild;"
+        f"local.LocalExecutor = functools.partial(local.LocalExecutor, command=(sys.executable, {str(FAKE_WORKER)!r}));"
+        "identity.ask_device = lambda manifest: identity.Device('CPU');"
+        "manifest.find = lambda backend, variant: StubBuild();"
+        "from llamacpp_tools.cli.main import main; main(sys.argv[1:])"
+    )
+    words = ["sweep", "small.yaml", "--out", "r.json"]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT), "FAKE_ROUND_S": "1", **env},
+    )  # fmt: skip
 
-    true_run = executor.LocalExecutor.func.run
 
-    def stop_in_mtp(self, spec, on_event):
-        if spec.mode == "mtp":
-            raise Interrupted("stopped in mtp")
-        return true_run(self, spec, on_event)
+def rounds_in(path):
+    return path.read_text().count('"entry":"round"') if path.exists() else 0
 
-    monkeypatch.setattr(executor.LocalExecutor.func, "run", stop_in_mtp)
-    assert bench("--out", "r.json") == 130
-    assert "stopped in mtp; the 2 finished before it are in r.json" in capsys.readouterr().err
-    assert len(document.read(Path("r.json")).cells) == 2
+
+def wait_for_rounds(path, count):
+    end = time.monotonic() + 60
+    while rounds_in(path) < count and time.monotonic() < end:
+        time.sleep(0.05)
+    return rounds_in(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_round_finish_and_says_how_to_go_on(bench, tmp_path, tiny, capsys, number):
+    sweep = started(tmp_path, tiny)
+    journal = tmp_path / "r.journal.jsonl"
+    before = wait_for_rounds(journal, 1)
+    sweep.send_signal(number)
+    _, err = sweep.communicate(timeout=30)
+    assert sweep.returncode == 130, err
+    assert "stopping after this round; once more to end at once" in err
+    assert "go on with: llt sweep small.yaml --resume --out r.json" in err
+    assert rounds_in(journal) == before + 1
+    assert document.read(Path("r.json")).status == "started"
+    assert bench("--resume", "--out", "r.json") == 0
+    assert rounds_in(journal) == 8
+    result = document.read(Path("r.json"))
+    assert result.status == "complete" and len(result.runs) == 2
+    assert [len(cell.samples) for cell in result.cells] == [2] * 4
+
+
+def test_a_second_signal_ends_at_once(bench, tmp_path, tiny):
+    sweep = started(tmp_path, tiny, FAKE_ROUND_S="3")
+    journal = tmp_path / "r.journal.jsonl"
+    before = wait_for_rounds(journal, 1)
+    sweep.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    sweep.send_signal(signal.SIGINT)
+    _, err = sweep.communicate(timeout=2.5)
+    assert sweep.returncode == 130, err
+    assert rounds_in(journal) == before
+    assert bench("--resume") == 2
+    assert bench("--resume", "--out", "r.json") == 0
+
+
+def test_a_finished_sweep_is_gone_on_with_and_gets_more_rounds(bench):
+    assert bench("--out", "r.json") == 0
+    assert bench("--resume", "--out", "r.json", rounds=3) == 0
+    assert [len(cell.samples) for cell in document.read(Path("r.json")).cells] == [3] * 4
+    assert bench("--resume", "--out", "r.json", "--until-width", "0.001%", "--max-rounds", "5", rounds=3) == 0
+    assert {len(cell.samples) for cell in document.read(Path("r.json")).cells} <= {3, 4, 5}
+
+
+def test_what_cannot_fit_is_skipped_unless_forced(bench, monkeypatch):
+    from llamacpp_tools.sweep import room
+
+    monkeypatch.setattr(room, "free_memory", lambda: 1 << 20)
+    assert bench("--out", "r.json") == 1
+    cells = document.read(Path("r.json")).cells
+    assert {cell.status for cell in cells} == {"skipped"}
+    assert "no smaller cache or depth would fit" in cells[0].reason
+    assert bench("--out", "s.json", "--force") == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +197,11 @@ def test_an_interrupt_keeps_what_is_finished(bench, capsys, monkeypatch):
         ([], {"workloads": [{"file": "none.txt"}]}, "there is no text file none.txt"),
         (["--model", "other.gguf"], {}, "other.gguf does not exist"),
         (["--out", "small.yaml"], {}, "not overwritten"),
-        (["--out", "small.yaml/r.json"], {}, "cannot be written"),
+        (["--out", "small.yaml/r.json"], {}, "cannot be opened"),
+        (["--resume"], {}, "nothing to go on with"),
+        (["--resume", "--out", "r.json"], {}, "there is no journal r.journal.jsonl"),
+        (["--until-width", "2x"], {}, "--until-width takes a share such as 2%"),
+        (["--until-width", "200%"], {}, "--until-width takes a share such as 2%"),
     ],
 )
 def test_bad_input_is_exit_2_one_sentence_and_no_file(bench, capsys, arguments, changes, words):
@@ -160,10 +234,10 @@ def test_every_shipped_file_has_a_plan(path, capsys, monkeypatch):
     monkeypatch.delenv("LLT_MODEL", raising=False)
     assert run(["sweep", str(path), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "swa+mtp" in out and "tokens to prefill" in out
+    assert "mtp" in out and "tokens to prefill" in out
     assert run(["sweep", str(path), "--dry-run", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {cell["mode"] for cell in document["cells"]} == {"dense", "swa", "mtp", "swa+mtp"}
+    assert "mtp" in {cell["mode"] for cell in document["cells"]} <= {"dense", "swa", "mtp", "swa+mtp"}
     assert document["prefill_tokens"] == sum(cell["n_depth"] * cell["rounds"] for cell in document["cells"])
 
 

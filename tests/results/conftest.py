@@ -3,7 +3,7 @@ import pytest
 from llamacpp_tools.sweep.configfile import parse_config
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import plan
-from llamacpp_tools.sweep.protocol import Done, Loaded, RoundSample
+from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 RAW = {
     "name": "small",
@@ -64,4 +64,4 @@ def _outcome(spec):
         )
     kv_bytes = 3 << 20 if spec.swa else 12 << 20
     loaded = Loaded(kv_bytes, spec.n_max or 0, spec.n_ctx, "CPU", 2, model_size=43_000_000, backends="CPU")
-    return CellOutcome(spec, "ok", None, loaded, tuple(rounds), Done(spec.rounds, 5 << 20), 1.5)
+    return CellOutcome(spec, "ok", None, loaded, tuple(rounds), max_rss_bytes=5 << 20, wall_s=1.5)

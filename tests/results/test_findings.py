@@ -30,8 +30,9 @@ def test_findings_carry_the_numbers(sentences):
 
 def test_no_difference_is_said_as_such(sentences):
     def same(cells):
-        speeds = [100.0, 90.0, 110.0]
-        cells[1] = cells[1].model_copy(update={"samples_ts": speeds, "decode_tps": 100.0})
+        times = zip(cells[0].samples, (1.01, 1.1, 0.9), strict=True)
+        samples = [item.model_copy(update={"decode_ns": int(item.decode_ns * by)}) for item, by in times]
+        cells[1] = cells[1].model_copy(update={"samples": samples, "decode_tps": 99.0})
         return cells
 
     found, _ = sentences(same)
@@ -53,12 +54,37 @@ def test_caveats_name_failures_few_rounds_and_random_weights(sentences):
         cells[3] = cells[3].model_copy(update={"status": "crashed", "reason": "GGML_ASSERT(x) failed"})
         return cells
 
-    _, notes = sentences(crash, thermal={"abort_c": 94, "resume_c": 70})
+    _, notes = sentences(crash)
     text = "\n".join(notes)
     assert "swa+mtp at depth 2048 on maintenance_log is crashed: GGML_ASSERT(x) failed" in text
     assert "random weights" in text
     assert "With 3 rounds per cell" in text
-    assert "`thermal` are not watched" in text
+
+
+def changed(cells, **fields):
+    """The cells with the first one's second round changed."""
+    samples = list(cells[0].samples)
+    samples[1] = samples[1].model_copy(update=fields)
+    return [cells[0].model_copy(update={"samples": samples}), *cells[1:]]
+
+
+def test_heat_and_neighbours_of_a_round_are_noted(sentences):
+    _, notes = sentences(lambda cells: changed(cells, throttled=True, other_cpu=1.25))
+    text = "\n".join(notes)
+    assert "below nine tenths of the fastest round's in round 1 of dense at depth 2048" in text
+    assert "Other programs took up to 1.2 CPUs in round 1 of dense" in text
+    assert "No temperature sensor could be read" in text
+    _, notes = sentences(lambda cells: [cells[0].model_copy(update={"temperature_c_max": 60.0}), *cells[1:]])
+    assert "sensor" not in "\n".join(notes)
+
+
+def test_restored_prefills_and_what_a_worker_noted_are_said(sentences):
+    _, notes = sentences(lambda cells: changed(cells, filled="restored"))
+    assert "Some rounds restored a kept prefill; prefill speeds come from the others." in notes
+    _, notes = sentences(
+        lambda cells: [cells[0].model_copy(update={"notes": ["it was damaged"]}), *cells[1:]]
+    )
+    assert "dense at depth 2048 on maintenance_log: it was damaged." in notes
 
 
 def test_a_window_that_cannot_bound_is_noted(sentences):
@@ -75,4 +101,7 @@ def test_a_busy_machine_is_noted(sentences):
 
 def test_many_rounds_of_a_real_model_leave_only_the_general_caveat(sentences):
     _, notes = sentences(model="a.gguf", rounds=5)
-    assert notes == ["One model on one machine, a single stream with batch 1 and greedy decoding."]
+    assert notes == [
+        "No temperature sensor could be read, so heat was neither logged nor gated on.",
+        "One model on one machine, a single stream with batch 1 and greedy decoding.",
+    ]

@@ -4,6 +4,7 @@ from llamacpp_tools.results.blocks import depth_blocks
 from llamacpp_tools.results.cells import row
 from llamacpp_tools.results.compare import compare, verdict
 from llamacpp_tools.results.groups import groups
+from llamacpp_tools.results.statistics import Paired
 
 
 @pytest.fixture
@@ -71,11 +72,39 @@ def test_texts_of_different_variety_confound(cells):
 
 
 @pytest.mark.parametrize(
-    ("interval", "word"),
-    [(None, None), ([1.01, 1.2], "faster"), ([0.8, 0.99], "slower"), ([0.9, 1.1], "no difference shown")],
+    ("found", "word"),
+    [
+        (None, None),
+        (Paired(1.1, None, None, 1), None),
+        (Paired(1.1, [1.01, 1.2], None, 3), "faster"),
+        (Paired(0.9, [0.8, 0.99], 0.03, 6), "slower"),
+        (Paired(0.9, [0.8, 0.99], 0.06, 6), "no difference shown"),
+        (Paired(1.0, [0.9, 1.1], 0.01, 8), "no difference shown"),
+    ],
 )
-def test_verdict(interval, word):
-    assert verdict(interval) == word
+def test_verdict(found, word):
+    assert verdict(found) == word
+
+
+def test_rounds_are_paired_by_their_number(cells):
+    made = cells()
+    # Without its first round the cell has two; the others are paired as before.
+    made[1] = made[1].model_copy(update={"samples": made[1].samples[1:]})
+    found = next(item for item in compare(made) if item.metric == "decode_tps")
+    assert found.rounds == 2
+    assert found.ratio == pytest.approx(1.25)
+
+
+def test_a_restored_prefill_is_no_sample_of_its_own(cells):
+    made = cells()
+    for at in (0, 1):
+        samples = [
+            sample.model_copy(update={"filled": "restored" if sample.round else "prefill"})
+            for sample in made[at].samples
+        ]
+        made[at] = made[at].model_copy(update={"samples": samples})
+    found = next(item for item in compare(made) if item.metric == "prefill_tps")
+    assert (found.rounds, found.interval, found.verdict) == (1, None, None)
 
 
 def test_a_block_has_the_first_results_form(cells):

@@ -8,7 +8,7 @@ import pytest
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.results import document
 from llamacpp_tools.results.provenance import provenance
-from llamacpp_tools.results.record import Record, choose_path, default_path
+from llamacpp_tools.results.record import Record, choose_path, default_path, depth_state_check, path_to_go_on
 from llamacpp_tools.results.schema import Document, json_schema
 from llamacpp_tools.sweep.validity import check
 
@@ -37,8 +37,8 @@ def outcomes(make_plan, make_outcomes):
 
 def test_the_file_is_there_from_the_start_and_grows(record, outcomes):
     assert document.read(record.path).status == "started"
-    for count, outcome in enumerate(outcomes, 1):
-        record.add(outcome)
+    for count in range(1, len(outcomes) + 1):
+        record.update(outcomes[:count])
         seen = document.read(record.path)
         assert (seen.status, len(seen.cells)) == ("started", count)
     assert seen.provenance.device == "CPU"
@@ -46,8 +46,6 @@ def test_the_file_is_there_from_the_start_and_grows(record, outcomes):
 
 
 def test_a_complete_document_has_every_part(record, outcomes):
-    for outcome in outcomes:
-        record.add(outcome)
     record.finish(outcomes)
     raw = json.loads(record.path.read_text())
     assert raw["schema"] == 1
@@ -84,7 +82,7 @@ def test_no_machine_folder_gets_into_a_result(record, outcomes, tmp_path):
 def test_an_empty_record_can_be_taken_back(record, outcomes):
     record.discard_if_empty()
     assert not record.path.exists()
-    record.add(outcomes[0])
+    record.update(outcomes[:1])
     record.discard_if_empty()
     assert record.path.exists()
 
@@ -102,6 +100,31 @@ def test_paths(tmp_path):
     (tmp_path / "b.json").write_text("x")
     with pytest.raises(BadInput, match="not overwritten"):
         choose_path(tmp_path / "b.json", "a", NOW)
+
+
+def test_the_result_to_go_on_with(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    with pytest.raises(BadInput, match="nothing to go on with"):
+        path_to_go_on(None, "a", tmp_path)
+    for name in ("a-20261121T103005Z", "a-20261122T103005Z", "a-b-20261123T103005Z", "a-x"):
+        (folder / f"{name}.journal.jsonl").write_text("")
+    assert path_to_go_on(None, "a", tmp_path) == folder / "a-20261122T103005Z.json"
+    assert path_to_go_on(folder, "a-b") == folder / "a-b-20261123T103005Z.json"
+    assert path_to_go_on(folder / "a-x.json", "other") == folder / "a-x.json"
+    with pytest.raises(BadInput, match="there is no journal"):
+        path_to_go_on(folder / "c.json", "a")
+
+
+def test_a_kept_prefill_and_a_true_one_are_compared(outcomes):
+    first, second, third = outcomes[0].rounds
+    kept = [replace(sample, filled="restored") for sample in (second, third)]
+    assert depth_state_check(outcomes) is None
+    mixed = replace(outcomes[0], rounds=(first, *kept))
+    assert depth_state_check([mixed]).decode_ratio == pytest.approx(1 / 1.015, rel=0.01)
+    other = replace(kept[0], tokens=[9, *kept[0].tokens[1:]])
+    apart = depth_state_check([replace(outcomes[0], rounds=(other,), check=first)])
+    assert apart.first_divergence == 0
 
 
 @pytest.mark.parametrize(
@@ -129,9 +152,9 @@ def test_unknown_fields_are_refused(record, key):
 
 def test_ok_with_a_reason_and_failure_without_one_are_refused(record, outcomes):
     with pytest.raises(ValueError, match="reason"):
-        record.add(replace(outcomes[0], reason="x"))
+        record.update([replace(outcomes[0], reason="x")])
     with pytest.raises(ValueError, match="reason"):
-        record.add(replace(outcomes[0], status="oom"))
+        record.update([replace(outcomes[0], status="oom")])
 
 
 def test_the_json_schema_can_be_printed():

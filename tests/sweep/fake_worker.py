@@ -1,4 +1,7 @@
-"""A worker that measures nothing: it behaves as FAKE_WORKER says, over the true protocol."""
+"""A worker that measures nothing: it behaves as FAKE_WORKER says, over the true protocol.
+
+`FAKE_WORKER=swa=abort` misbehaves in that mode only, `abort` in every one; `abort@1` at round 1, not when it loads.
+"""
 
 import json
 import os
@@ -8,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from llamacpp_tools.sweep.lifeline import tie_to_parent
+from llamacpp_tools.sweep.lifeline import orders
 from llamacpp_tools.sweep.protocol import (
     Done,
     EventWriter,
@@ -16,6 +19,7 @@ from llamacpp_tools.sweep.protocol import (
     Loaded,
     Progress,
     RoundSample,
+    decode_order,
     read_request,
 )
 
@@ -45,15 +49,17 @@ def sample(spec, number):
     )
 
 
-def measure(request, send):
+def load(request, send):
     spec = request.spec
     cells = 256 if spec.swa else spec.n_ctx
     send(Progress("load", 0, 0, 1))
     send(Loaded(cells * 100, spec.n_max or 0, spec.n_ctx, "CPU", 2, model_size=43_000_000))
-    for number in range(spec.rounds):
-        send(Progress("prefill", number, spec.n_depth, spec.n_depth))
-        send(sample(spec, number))
-    send(Done(spec.rounds))
+
+
+def measure(request, send, number):
+    send(Progress("prefill", number, request.spec.n_depth, request.spec.n_depth))
+    time.sleep(float(os.environ.get("FAKE_ROUND_S", "0")))
+    send(sample(request.spec, number))
 
 
 def misbehave(how, request, send):
@@ -80,14 +86,9 @@ def misbehave(how, request, send):
         sys.stderr.write("x" * 300_000 + "\n" + ASSERT_LINE + "\n")
         sys.stderr.flush()
         os.abort()
-    elif how == "half":
-        send(Loaded(1, 0, 256, "CPU", 2))
-        send(sample(request.spec, 0))
-        print(ASSERT_LINE, file=sys.stderr, flush=True)
-        os.abort()
-    elif how == "short":
-        send(sample(request.spec, 0))
-        send(Done(1))
+    elif how == "other":
+        send(sample(request.spec, 77))
+        time.sleep(60)
     elif how == "hang":
         note = Path(os.environ["FAKE_PIDS"])
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
@@ -101,14 +102,21 @@ def misbehave(how, request, send):
 def main():
     send = EventWriter(os.fdopen(int(sys.argv[sys.argv.index("--events-fd") + 1]), "w"))
     request = read_request(sys.stdin)
-    tie_to_parent(sys.stdin)
-    # `swa+mtp=abort` misbehaves in that mode only, `abort` in every one.
-    how = os.environ.get("FAKE_WORKER", "ok")
-    only, _, what = how.rpartition("=")
-    if how == "ok" or (only and only != request.spec.mode):
-        measure(request, send)
-    else:
+    rounds = orders(sys.stdin)
+    only, _, what = os.environ.get("FAKE_WORKER", "ok").rpartition("=")
+    what, _, at = what.partition("@")
+    bad = what != "ok" and only in ("", request.spec.mode)
+    if bad and not at:
         misbehave(what, request, send)
+    load(request, send)
+    count = 0
+    for line in rounds:
+        order = decode_order(line)
+        if bad and order.number == int(at):
+            misbehave(what, request, send)
+        measure(request, send, order.number)
+        count += 1
+    send(Done(count))
 
 
 main()

@@ -170,6 +170,10 @@ llama_token llt_mtp_next(llt_mtp * mtp) {
     return mtp->choose(-1);
 }
 
+float * llt_mtp_carried(llt_mtp * mtp) {
+    return mtp->carried.data();
+}
+
 // Draft up to n_max tokens after `last`; the pair (carried, last) closes the pending batch.
 static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
         llt_mtp_told * told) {

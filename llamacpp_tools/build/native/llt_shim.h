@@ -65,6 +65,10 @@ LLT_API void llt_mtp_reset(struct llt_mtp * mtp);
 // The most likely token after the last prefill.
 LLT_API llama_token llt_mtp_next(struct llt_mtp * mtp);
 
+// The trunk's hidden row at the last decoded position, n_embd floats: with the state of both contexts, all that a
+// prefill leaves behind. May be written to, after llt_mtp_reset, to go on from a state that was kept.
+LLT_API float * llt_mtp_carried(struct llt_mtp * mtp);
+
 // One step: draft up to n_max tokens after `last` (which stands at pos), verify them, roll back the rest.
 // out receives n_accepted + 1 tokens: the accepted ones and the target's own next one.
 LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,

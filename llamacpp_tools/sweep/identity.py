@@ -1,0 +1,104 @@
+"""What all figures of a sweep depend on beside a cell's parameters: model, library, device, driver, texts.
+
+The device is asked in a process of its own, because loading a library means keeping it: `python -m
+llamacpp_tools.sweep.identity MANIFEST` prints what it sees as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llamacpp_tools.errors import CheckFailed
+from llamacpp_tools.files import sha256_file
+from llamacpp_tools.sweep.config import FileWorkload, SweepConfig
+
+PROBE_S = 120.0
+_VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d+ = .* \((?P<driver>[^()]+)\) \|")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a build computes on.
+
+    Attributes:
+        name: the device's own name; the CPU's where there is no other.
+        driver: of the GPU, None without one.
+        memory_bytes: memory of the GPU, None without one.
+        free_bytes: of it, what is free now.
+    """
+
+    name: str
+    driver: str | None = None
+    memory_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+def ask_device(manifest: Path) -> Device:
+    """The device of a build.
+
+    Raises:
+        CheckFailed: the library cannot be loaded, or its backend fails at once.
+    """
+    command = [sys.executable, "-m", "llamacpp_tools.sweep.identity", str(manifest)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise CheckFailed(f"the build's device did not answer within {PROBE_S:.0f} s") from None
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise CheckFailed(f"the build's device cannot be asked: {said[-1] if said else done.returncode}")
+    return Device(**{**json.loads(done.stdout.splitlines()[-1]), "driver": driver_of(done.stderr)})
+
+
+def driver_of(stderr: str) -> str | None:
+    """The GPU driver as a library's own output tells it, or as the NVIDIA kernel module does."""
+    match = _VULKAN_DEVICE.search(stderr)
+    if match:
+        return match["driver"]
+    try:
+        first = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    return first.removeprefix("NVRM version:").strip()
+
+
+def identity(config: SweepConfig, model_sha256: str, library_sha256: str, device: Device) -> dict[str, str]:
+    """The parts that go into every cell's key (see `journal.cell_key`)."""
+    found = {
+        "model": model_sha256,
+        "library": library_sha256,
+        "device": device.name,
+        "driver": device.driver or "",
+    }
+    for workload in config.workloads:
+        if isinstance(workload, FileWorkload):
+            found[f"text {workload.file}"] = sha256_file(Path(workload.file))
+    return found
+
+
+def _probe(manifest: Path) -> dict[str, Any]:
+    from llamacpp_tools.build.manifest import load
+    from llamacpp_tools.ffi.library import open_library
+
+    library = open_library(load(manifest))
+    ffi, lib = library.ffi, library.lib
+    count = int(lib.ggml_backend_dev_count())
+    devices = [lib.ggml_backend_dev_get(index) for index in range(count)]
+    names = [
+        ffi.string(lib.ggml_backend_dev_description(item)).decode("utf-8", "replace") for item in devices
+    ]
+    if count == 1:
+        return asdict(Device(names[0]))
+    free, total = ffi.new("size_t *"), ffi.new("size_t *")
+    lib.ggml_backend_dev_memory(devices[0], free, total)
+    return asdict(Device(names[0], memory_bytes=int(total[0]), free_bytes=int(free[0])))
+
+
+if __name__ == "__main__":
+    print(json.dumps(_probe(Path(sys.argv[1]))))

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from llamacpp_tools.errors import CheckFailed
+from llamacpp_tools.sweep.configfile import parse_config
+from llamacpp_tools.sweep.identity import Device, ask_device, driver_of, identity
+from llamacpp_tools.sweep.journal import cell_key
+from llamacpp_tools.sweep.plan import plan
+
+VULKAN = "ggml_vulkan: 0 = AMD Radeon 8060S (RADV GFX1151) (radv) | uma: 1 | fp16: 1"
+
+
+def test_a_vulkan_driver_is_read_from_the_librarys_output():
+    assert driver_of(f"some line\n{VULKAN}\n") == "radv"
+
+
+def test_a_device_that_does_not_answer_is_said(tmp_path):
+    with pytest.raises(CheckFailed, match="device cannot be asked"):
+        ask_device(tmp_path / "manifest.json")
+
+
+@pytest.mark.build
+def test_the_cpu_answers_with_its_name(patched):
+    device = ask_device(patched.path)
+    assert device.name and device.memory_bytes is None
+
+
+def test_each_part_changes_a_cells_key_and_nothing_else_does(raw):
+    planned = plan(parse_config(raw, "small.yaml"))
+    again = plan(parse_config({**raw, "rounds": 9, "name": "other"}, "small.yaml"))
+    base = identity(planned.config, "m", "l", Device("CPU"))
+    keys = {cell_key(cell, base) for cell in planned.cells}
+    assert keys == {cell_key(cell, base) for cell in again.cells}
+    for other in (
+        identity(planned.config, "x", "l", Device("CPU")),
+        identity(planned.config, "m", "x", Device("CPU")),
+        identity(planned.config, "m", "l", Device("GPU")),
+        identity(planned.config, "m", "l", Device("CPU", driver="x")),
+    ):
+        assert not keys & {cell_key(cell, other) for cell in planned.cells}
+
+
+def test_a_text_that_was_changed_is_another_text(raw, tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_text("one")
+    config = parse_config({**raw, "workloads": [{"file": str(text)}]}, "small.yaml")
+    before = identity(config, "m", "l", Device("CPU"))
+    Path(text).write_text("two")
+    assert identity(config, "m", "l", Device("CPU")) != before
