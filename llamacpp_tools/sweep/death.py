@@ -19,6 +19,10 @@ _NO_MEMORY = re.compile(
     r"|Cannot allocate memory|MemoryError",
     re.IGNORECASE,
 )
+# Vulkan's and CUDA's words for a GPU that was reset, hung or taken away under the process.
+_LOST = re.compile(
+    r"DeviceLost|DEVICE_LOST|device lost|illegal memory access|unspecified launch failure", re.IGNORECASE
+)
 # The folders of llama.cpp that hold sources; what lies before them is this machine's own.
 _ROOTS = ("ggml", "src", "common", "include", "tools", "examples", "native")
 _SIGNAL_HINTS = {
@@ -72,7 +76,9 @@ def explain(returncode: int, stderr: str) -> tuple[Status, str]:
     """
     text = abort_text(stderr)
     if ran_out_of_memory(stderr):
-        return "oom", f"memory ran out: {_memory_line(stderr)}"
+        return "oom", f"memory ran out: {_line_with(_NO_MEMORY, stderr)}"
+    if _LOST.search(stderr):
+        return "crashed", f"the device was lost: {_line_with(_LOST, stderr)}"
     if text is not None and returncode < 0:
         return "crashed", text
     if returncode < 0:
@@ -93,8 +99,8 @@ def _thrown(stderr: str) -> str:
     return f": {match['text'].strip()}" if match else ""
 
 
-def _memory_line(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if _NO_MEMORY.search(line)]
+def _line_with(pattern: re.Pattern[str], stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if pattern.search(line)]
     return lines[0][:300]
 
 

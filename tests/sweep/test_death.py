@@ -35,8 +35,15 @@ def test_an_abort_without_an_assert():
 
 
 def test_an_uncaught_exception_is_named():
-    stderr = "terminate called after throwing an instance of 'std::runtime_error'\n  what():  device lost\n"
-    assert explain(-6, stderr) == ("crashed", "the worker was ended by SIGABRT (an abort): device lost")
+    stderr = "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no such queue\n"
+    assert explain(-6, stderr) == ("crashed", "the worker was ended by SIGABRT (an abort): no such queue")
+
+
+def test_a_lost_device_is_said():
+    stderr = "terminate called after throwing an instance of 'vk::DeviceLostError'\n  what():  vk::Device::waitForFences: ErrorDeviceLost\n"
+    status, reason = explain(-6, stderr)
+    assert status == "crashed"
+    assert reason.startswith("the device was lost: terminate called")
 
 
 def test_memory_that_ran_out():
