@@ -22,7 +22,6 @@ from llamacpp_tools.workloads.maintenance_log import LINE
 
 DEPTH = 1024
 N_PREDICT = 600
-RATIO_TOKENS = 200
 KEYS = {"order", "name", "town", "item", "count", "price", "date", "paid_by", "address"}
 RECORD_HEAD = EXTRACTION_TASK.splitlines()[-1]
 
@@ -108,11 +107,8 @@ def main() -> None:
                 for text in range(n_texts)
             ]
             texts[kind] = [session.model.detokenize(list(tokens)) for tokens in made]
-            short = [
-                distinct_word_ratio(session.model.detokenize(list(tokens[:RATIO_TOKENS]))) or 0.0
-                for tokens in made
-            ]
-            ratios[kind] = round(sum(short) / n_texts, 4)
+            # Over as many tokens of each kind, since the ratio falls with a text's length.
+            ratios[kind] = round(sum(distinct_word_ratio(text) or 0.0 for text in texts[kind]) / n_texts, 4)
     checks: dict[str, Any] = {}
     for name, (kind, check) in CHECKS.items():
         pairs = [check(text) for text in texts[kind]]
@@ -124,7 +120,6 @@ def main() -> None:
             "what": f"greedy text of {N_PREDICT} tokens after {DEPTH}, {n_texts} texts of each kind",
             "checks": checks,
             "distinct_word_ratio": ratios,
-            "ratio_tokens": RATIO_TOKENS,
             "first_texts": {kind: each[0] for kind, each in texts.items()},
             **model_facts(),
             "machine": facts,

@@ -40,7 +40,9 @@ def test_an_uncaught_exception_is_named():
 
 
 def test_a_lost_device_is_said():
-    stderr = "terminate called after throwing an instance of 'vk::DeviceLostError'\n  what():  ErrorDeviceLost\n"
+    stderr = (
+        "terminate called after throwing an instance of 'vk::DeviceLostError'\n  what():  ErrorDeviceLost\n"
+    )
     status, reason = explain(-6, stderr)
     assert status == "crashed"
     assert reason.startswith("the device was lost: terminate called")
