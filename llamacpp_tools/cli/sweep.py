@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,8 +95,14 @@ def sweep(
         if unchecked and not json_output:
             typer.echo(unchecked)
         return
+    words = [str(config)]
+    words += ["--model", str(model)] if model is not None else []
+    words += (
+        ["--until-width", until_width, "--max-rounds", str(max_rounds)] if until_width is not None else []
+    )
+    words += ["--no-depth-state"] * no_depth_state + ["--force"] * force
     asked = _Asked(out, resume, force, not no_depth_state, width, max_rounds)
-    result, path = _measure(planned, asked, f"llt sweep {config}")
+    result, path = _measure(planned, asked, f"llt sweep {shlex.join(words)}")
     _print_result(result, path, json_output)
 
 
@@ -129,7 +136,7 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
     device = ask_device(build.path)
     known = provenance(build.data, model, device.driver)
     with Journal(journal_path(path)) as journal:
-        again = f"{command} --resume --out {path}"
+        again = f"{command} --resume --out {shlex.quote(str(path))}"
         begun = now.isoformat(timespec="seconds")
         journal.begin({"date": begun, "llt_commit": known.llt_commit, "load_average": known.load_average})
         runs = [
@@ -140,7 +147,7 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
             sweep = _sweep(planned, asked, build, device, model, header, journal)
             return record.finish(_run(sweep, record)), path
         except LltError as error:
-            if not _something_measured(journal):
+            if journal.run == 1 and not _worth_keeping(journal):
                 record.discard_if_empty()
                 journal.path.unlink(missing_ok=True)
                 raise
@@ -151,8 +158,9 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
             raise
 
 
-def _something_measured(journal: Journal) -> bool:
-    return any(cell.rounds for cell in journal.cells.values())
+def _worth_keeping(journal: Journal) -> bool:
+    """Whether anything was measured, or stopped by heat."""
+    return any(cell.rounds or cell.status == "thermal" for cell in journal.cells.values())
 
 
 def _sweep(
@@ -177,6 +185,7 @@ def _sweep(
 
     settings = planned.config
     digest = model_sha256(model)
+    library, shim = (str(build.data.get(f"{part}_sha256", "")) for part in ("library", "shim"))
     width = asked.until_width
     return Sweep(
         planned,
@@ -185,13 +194,14 @@ def _sweep(
             build.path,
             MEASURED_SEED,
             model_sha256=digest,
+            driver=device.driver or "",
             states=home.depth_dir() if asked.keep_prefills else None,
             states_cap=settings.depth_state.cap,
         ),
         journal,
-        identity(settings, digest, str(build.data.get("library_sha256", "")), device),
+        identity(settings, digest, library, shim, device),
         Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
-        Room.on(header, device, settings.context.n_gpu_layers[0], asked.force),
+        Room.now(header, device, asked.force),
         prefills=settings.prefills if asked.keep_prefills else settings.rounds,
         enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
         most_rounds=asked.most_rounds,

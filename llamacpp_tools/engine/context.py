@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llamacpp_tools.engine.model import Model
+from llamacpp_tools.engine.model import Model, OutOfMemory
 from llamacpp_tools.errors import BadInput, LltError
 from llamacpp_tools.ffi.closing import Closing
 
 FlashAttention = Literal["auto", "on", "off"]
 _FLASH = {"auto": -1, "off": 0, "on": 1}
-
-
-class OutOfMemory(LltError):
-    """A context or a batch did not fit into memory."""
-
-    exit_code = 3
 
 
 class DecodeFailed(LltError):

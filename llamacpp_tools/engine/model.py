@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.engine.recipe import Recipe, override_array
-from llamacpp_tools.errors import BadInput
+from llamacpp_tools.errors import BadInput, LltError
 from llamacpp_tools.ffi.closing import Closing
 from llamacpp_tools.ffi.library import Library
 from llamacpp_tools.models.header import check_gguf
 
 ALL_LAYERS = -1
+
+
+class OutOfMemory(LltError):
+    """A model, a context or a batch did not fit into memory."""
+
+    exit_code = 3
 
 
 class Model(Closing):
@@ -25,6 +31,7 @@ class Model(Closing):
 
     Raises:
         BadInput: the file is missing, truncated or no GGUF, or the recipe does not fit the model.
+        OutOfMemory: its weights do not fit.
     """
 
     def __init__(
@@ -52,7 +59,8 @@ class Model(Closing):
         library.log_lines.clear()
         self._handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if self._handle == ffi.NULL:
-            raise BadInput(str(library.error(f"{path} cannot be loaded")))
+            told = str(library.error(f"{path} cannot be loaded"))
+            raise OutOfMemory(told) if "alloc" in told else BadInput(told)
         self._vocab = lib.llama_model_get_vocab(self._handle)
 
     @property

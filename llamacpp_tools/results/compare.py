@@ -73,6 +73,9 @@ def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
         return None
     ours, theirs = by_round(cell, metric), by_round(to, metric)
     both = sorted(ours.keys() & theirs.keys())
+    if not both and cell.samples and to.samples:
+        # Prefills that were kept from elsewhere were not made side by side.
+        return None
     found = statistics.paired([ours[at] for at in both], [theirs[at] for at in both])
     return Comparison.model_validate(
         {

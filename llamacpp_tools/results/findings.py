@@ -51,11 +51,12 @@ def caveats(
                 "Ballast makes each step cost what a larger dense model's costs; a mixture of experts pays more for a"
                 " verification, since each token of it reads experts of its own."
             )
-    if config.rounds < FEW_ROUNDS:
-        rounds = "one round" if config.rounds == 1 else f"{config.rounds} rounds"
+    least = min((len(cell.samples) for cell in cells if cell.status == "ok"), default=config.rounds)
+    if least < FEW_ROUNDS:
+        rounds = "one round" if least == 1 else f"{least} rounds"
         found.append(f"With {rounds} per cell intervals are rough and small differences may be chance.")
     found += _confounded(comparisons) + _unbounded(cells)
-    found += _heat(cells) + _neighbours(cells) + _kept(cells, checked)
+    found += _heat(cells) + _neighbours(cells) + _kept(cells, checked) + _apart(cells, comparisons)
     found += [f"{_name(cell)}: {note}." for cell in cells for note in cell.notes]
     load, count = provenance.load_average, provenance.cpu_count
     if load is not None and count is not None and load > BUSY_ABOVE * count:
@@ -199,11 +200,15 @@ def _neighbours(cells: Sequence[Cell]) -> list[str]:
 def _kept(cells: Sequence[Cell], checked: DepthStateCheck | None) -> list[str]:
     if not any(item.filled == "restored" for cell in cells for item in cell.samples):
         return []
-    found = [
-        "Each prefill was made once and kept; the other rounds restored it, so prefill speeds are single samples."
+    found = ["Rounds that say `restored` began with a kept prefill; a prefill speed is that of a true one."]
+    alone = [
+        cell for cell in cells if cell.samples and all(item.filled == "restored" for item in cell.samples)
     ]
-    if all(not cell.prefill_samples_ns or len(cell.prefill_samples_ns) > 1 for cell in cells):
-        found = ["Some rounds restored a kept prefill; prefill speeds come from the others."]
+    if alone:
+        found.append(
+            "The prefill speed of a cell whose rounds all restored a kept prefill was measured when that was made, by "
+            f"another cell or in an earlier sweep: {_some([_name(cell) for cell in alone])}."
+        )
     if checked is not None:
         same = "the same tokens" if checked.first_divergence is None else (
             f"other tokens from position {checked.first_divergence}"
@@ -212,6 +217,21 @@ def _kept(cells: Sequence[Cell], checked: DepthStateCheck | None) -> list[str]:
             f"A restored prefill was checked against a true one: {same}, decode speed {checked.decode_ratio:.3f} of it."
         )
     return found
+
+
+def _apart(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[str]:
+    attempts = {cell.id: {item.round: item.attempt for item in cell.samples} for cell in cells}
+    pairs = [
+        f"{item.mode} against {item.to_mode} at depth {item.n_depth} on {item.workload}"
+        for item in comparisons
+        if any(attempts[item.to].get(at, run) != run for at, run in attempts[item.cell].items())
+    ]
+    if not pairs:
+        return []
+    return [
+        "Some rounds that are paired were measured in different runs of the sweep, so the machine's state is in their "
+        f"ratio: {_some(list(dict.fromkeys(pairs)))}."
+    ]
 
 
 def _some(names: Sequence[str]) -> str:

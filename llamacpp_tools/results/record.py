@@ -44,6 +44,10 @@ def choose_path(out: Path | None, name: str, now: datetime.datetime) -> Path:
     path = default_path(name, now) if out is None else out
     if path.is_dir():
         path = path / default_path(name, now).name
+    if not path.exists() and journal_path(path).exists():
+        raise BadInput(
+            f"{journal_path(path)} is the journal of an earlier sweep; go on with it with --resume, or remove it"
+        )
     if path.exists():
         raise BadInput(
             f"{path} is there already and is not overwritten; name another file with --out, or go on with --resume"
@@ -90,10 +94,10 @@ class Record:
         now: datetime.datetime,
         runs: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Write the file with status `started` and no cells.
+        """Write the file with status `started` and no cells, unless there is one to go on with.
 
         Args:
-            path: the file; written over.
+            path: the file; one that is there stays as it is until there is something to put in its place.
             plan: the cells.
             provenance: of this run.
             now: the time of the first run.
@@ -118,16 +122,19 @@ class Record:
             runs=list(runs),
         )
         try:
-            write(path, self.result)
+            if not path.exists():
+                write(path, self.result)
         except OSError as error:
             raise BadInput(f"the result cannot be written to {path}: {error.strerror}") from None
 
     def update(self, outcomes: Sequence[CellOutcome]) -> None:
-        """Replace the cells by those that have begun and rewrite the file.
+        """Replace the cells by those that have begun and rewrite the file; without any it stays as it is.
 
         Raises:
             ResultNotWritten: the disk is full; the old file is as it was.
         """
+        if not outcomes:
+            return
         provenance = self.result.provenance
         for outcome in outcomes:
             provenance = with_device(provenance, outcome)
@@ -168,7 +175,7 @@ class Record:
 
     def discard_if_empty(self) -> None:
         """Remove the file if no round was measured, so that a sweep that could not begin leaves nothing behind."""
-        if not any(cell.samples for cell in self.result.cells):
+        if len(self.result.runs) <= 1 and not any(cell.samples for cell in self.result.cells):
             self.path.unlink(missing_ok=True)
 
 
@@ -207,5 +214,5 @@ def what(plan: Plan) -> str:
     workloads = ", ".join(dict.fromkeys(cell.workload for cell in plan.cells))
     return (
         f"Decode and prefill speed of {', '.join(config.modes)} at depth {depths} on {workloads}, "
-        f"{config.generate.n_predict} tokens greedy, {config.rounds} rounds per cell."
+        f"{config.generate.n_predict} tokens greedy, at least {config.rounds} rounds per cell."
     )

@@ -64,7 +64,7 @@ def abort_text(stderr: str) -> str | None:
 
 def ran_out_of_memory(stderr: str) -> bool:
     """Whether the printed lines tell of an allocation that failed."""
-    return _NO_MEMORY.search(stderr) is not None
+    return _no_memory_line(stderr) is not None
 
 
 def explain(returncode: int, stderr: str) -> tuple[Status, str]:
@@ -75,10 +75,11 @@ def explain(returncode: int, stderr: str) -> tuple[Status, str]:
         stderr: the last lines it printed.
     """
     text = abort_text(stderr)
-    if ran_out_of_memory(stderr):
-        return "oom", f"memory ran out: {_line_with(_NO_MEMORY, stderr)}"
-    if _LOST.search(stderr):
-        return "crashed", f"the device was lost: {_line_with(_LOST, stderr)}"
+    no_memory = _no_memory_line(stderr)
+    if no_memory is not None:
+        return "oom", f"memory ran out: {no_memory}"
+    if lost := _LOST.search(stderr):
+        return "crashed", f"the device was lost: {_line_of(stderr, lost)}"
     if text is not None and returncode < 0:
         return "crashed", text
     if returncode < 0:
@@ -99,9 +100,16 @@ def _thrown(stderr: str) -> str:
     return f": {match['text'].strip()}" if match else ""
 
 
-def _line_with(pattern: re.Pattern[str], stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if pattern.search(line)]
-    return lines[0][:300]
+def _no_memory_line(stderr: str) -> str | None:
+    # Without pinned memory a GPU's transfers are slower, and that is all.
+    for line in stderr.splitlines():
+        if _NO_MEMORY.search(line) and "pinned" not in line:
+            return line.strip()[:300]
+    return None
+
+
+def _line_of(stderr: str, match: re.Match[str]) -> str:
+    return stderr[stderr.rfind("\n", 0, match.start()) + 1 :].splitlines()[0].strip()[:300]
 
 
 def _last_line(stderr: str) -> str:

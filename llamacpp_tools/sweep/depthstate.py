@@ -15,11 +15,12 @@ import mmap
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from llamacpp_tools.engine.generate import Filled
 from llamacpp_tools.engine.session import Session
@@ -30,6 +31,7 @@ from llamacpp_tools.ffi.closing import Closing
 MAGIC = b"lltdepth"
 VERSION = 1
 SUFFIX = ".depth"
+PART = ".part"
 HEADER_BYTES = 8192
 DIGEST_BYTES = 32
 # The disk is never filled to its last byte by states, which can be made again.
@@ -158,18 +160,24 @@ class DepthStates:
                 f"the prefill takes {size / 2**20:.0f} MiB and the cap of kept prefills is"
                 f" {self.cap_bytes / 2**20:.0f} MiB; raise `depth_state.cap`"
             )
+        self._remove_orphans()
         files = sorted(self._files())
         used = sum(bytes_ for _, bytes_, _ in files)
+        if size + DISK_KEPT_FREE > shutil.disk_usage(self.folder).free + used:
+            raise NotKept(f"the prefill takes {size / 2**20:.0f} MiB, and the disk is too full")
         for _, bytes_, path in files:
             free = shutil.disk_usage(self.folder).free
             if used + size <= self.cap_bytes and size + DISK_KEPT_FREE <= free:
                 return
             path.unlink(missing_ok=True)
             used -= bytes_
-        if size + DISK_KEPT_FREE > shutil.disk_usage(self.folder).free:
-            raise NotKept(
-                f"the prefill takes {size / 2**20:.0f} MiB, and the disk of {self.folder.name}/ is full"
-            )
+
+    def _remove_orphans(self) -> None:
+        """Remove what workers left behind that were killed while they wrote."""
+        for path in self.folder.glob(f".*{PART}"):
+            writer = path.name.removesuffix(PART).rpartition(".")[2]
+            if not writer.isdigit() or not psutil.pid_exists(int(writer)):
+                path.unlink(missing_ok=True)
 
     def _files(self) -> list[tuple[int, int, Path]]:
         found = []
@@ -182,15 +190,17 @@ class DepthStates:
 
 @contextlib.contextmanager
 def _part_file(path: Path, size: int) -> Iterator[tuple[Path, mmap.mmap]]:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # The writer's number tells the next one whether anybody is still at it.
+    name = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         # A mapped file with holes would end the process by a signal once the disk is full.
         os.posix_fallocate(handle, 0, size)
         with mmap.mmap(handle, size) as mapped:
-            yield Path(name), mapped
+            yield name, mapped
     finally:
         os.close(handle)
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
 
 
 def _header(key: Key, filled: Filled, parts: Parts) -> bytes:

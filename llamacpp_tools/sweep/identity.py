@@ -6,6 +6,7 @@ llamacpp_tools.sweep.identity MANIFEST` prints what it sees as one line of JSON.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -17,8 +18,12 @@ from typing import Any
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.files import sha256_file
 from llamacpp_tools.sweep.config import FileWorkload, SweepConfig
+from llamacpp_tools.sweep.plan import workload_label
+from llamacpp_tools.sweep.threads import auto_threads
+from llamacpp_tools.workloads import prompt_text
 
 PROBE_S = 120.0
+TEXT_CHARS = 8000
 _VULKAN_DEVICE = re.compile(r"ggml_vulkan: \d+ = .* \((?P<driver>[^()]+)\) \|")
 
 
@@ -29,7 +34,7 @@ class Device:
     Attributes:
         name: the device's own name; the CPU's where there is no other.
         driver: of the GPU, None without one.
-        memory_bytes: memory of the GPU, None without one.
+        memory_bytes: memory of all GPUs together, None without one.
         free_bytes: of it, what is free now.
     """
 
@@ -53,12 +58,12 @@ def ask_device(manifest: Path) -> Device:
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise CheckFailed(f"the build's device cannot be asked: {said[-1] if said else done.returncode}")
-    return Device(**{**json.loads(done.stdout.splitlines()[-1]), "driver": driver_of(done.stderr)})
+    return Device(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def driver_of(stderr: str) -> str | None:
-    """The GPU driver as a library's own output tells it, or as the NVIDIA kernel module does."""
-    match = _VULKAN_DEVICE.search(stderr)
+def driver_of(told: str) -> str | None:
+    """The GPU driver as a library's own log tells it, or as the NVIDIA kernel module does."""
+    match = _VULKAN_DEVICE.search(told)
     if match:
         return match["driver"]
     try:
@@ -68,18 +73,29 @@ def driver_of(stderr: str) -> str | None:
     return first.removeprefix("NVRM version:").strip()
 
 
-def identity(config: SweepConfig, model_sha256: str, library_sha256: str, device: Device) -> dict[str, str]:
-    """The parts that go into every cell's key (see `journal.cell_key`)."""
+def identity(
+    config: SweepConfig, model_sha256: str, library_sha256: str, shim_sha256: str, device: Device
+) -> dict[str, str]:
+    """The parts that go into the cells' keys (see `journal.cell_key`)."""
     found = {
         "model": model_sha256,
         "library": library_sha256,
+        "shim": shim_sha256,
         "device": device.name,
         "driver": device.driver or "",
+        # What `threads: auto` means on this machine, to this process.
+        "threads": str(auto_threads()),
     }
     for workload in config.workloads:
-        if isinstance(workload, FileWorkload):
-            found[f"text {workload.file}"] = sha256_file(Path(workload.file))
+        found[f"text {workload_label(workload)}"] = _text_sha256(workload)
     return found
+
+
+def _text_sha256(workload: str | FileWorkload) -> str:
+    if isinstance(workload, FileWorkload):
+        return sha256_file(Path(workload.file))
+    # A later version of llt may have other texts; their beginning tells.
+    return hashlib.sha256(prompt_text(workload, TEXT_CHARS).encode()).hexdigest()
 
 
 def _probe(manifest: Path) -> dict[str, Any]:
@@ -96,8 +112,13 @@ def _probe(manifest: Path) -> dict[str, Any]:
     if count == 1:
         return asdict(Device(names[0]))
     free, total = ffi.new("size_t *"), ffi.new("size_t *")
-    lib.ggml_backend_dev_memory(devices[0], free, total)
-    return asdict(Device(names[0], memory_bytes=int(total[0]), free_bytes=int(free[0])))
+    memory, unused = 0, 0
+    for each in devices[:-1]:
+        lib.ggml_backend_dev_memory(each, free, total)
+        memory += int(total[0])
+        unused += int(free[0])
+    driver = driver_of("\n".join(library.all_lines))
+    return asdict(Device(", ".join(names[:-1]), driver, memory, unused))
 
 
 if __name__ == "__main__":

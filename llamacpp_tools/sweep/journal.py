@@ -26,6 +26,7 @@ from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 VERSION = 1
 SUFFIX = ".journal.jsonl"
+_SHARED = ("model", "library", "shim", "device", "driver", "threads")
 
 Identity = Mapping[str, str]
 
@@ -37,8 +38,8 @@ class JournalFull(LltError):
 
 
 def journal_path(result: Path) -> Path:
-    """The journal that belongs to a result file: beside it, `NAME.journal.jsonl`."""
-    return result.with_suffix(SUFFIX)
+    """The journal that belongs to a result file: beside it, `NAME.journal.jsonl` for `NAME.json`."""
+    return result.with_name(result.name.removesuffix(".json") + SUFFIX)
 
 
 def cell_key(spec: CellSpec, identity: Identity) -> str:
@@ -46,11 +47,13 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
 
     Args:
         spec: the cell; its place in the plan and its number of rounds do not count.
-        identity: what all cells share: model, library, device, driver, and the text of a file workload.
+        identity: what cells share: model, library, device, driver; of the workloads' texts (`text NAME`) the
+            cell's own counts.
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
-    text = json.dumps({"cell": row, "identity": dict(identity)}, sort_keys=True, separators=(",", ":"))
+    own = {name: value for name, value in identity.items() if name in (f"text {spec.workload}", *_SHARED)}
+    text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -63,12 +66,14 @@ class CellHistory:
         check: a round from a true prefill that counts nowhere but in the check of a kept one.
         loaded: what was loaded, the last time.
         attempts: the runs of the sweep that began the cell, by number.
+        distrusted: its last end was `invalid`, so what is kept of it is not to be believed either.
         notes: what its workers had to say.
         status, reason: of the last end; `ok` also where it has not ended yet.
     """
 
     rounds: dict[int, tuple[RoundSample, Conditions]] = field(default_factory=dict)
     check: RoundSample | None = None
+    distrusted: bool = False
     notes: list[str] = field(default_factory=list)
     loaded: Loaded | None = None
     attempts: set[int] = field(default_factory=set)
@@ -206,6 +211,7 @@ class Journal(Closing):
             sample, about = RoundSample(**row["sample"]), row["conditions"]
             conditions = Conditions(**{**about, "heat": HeatLog(**about["heat"])})
             cell.rounds[sample.round] = (sample, conditions)
+            cell.distrusted = False
         elif kind == "check":
             cell.check = RoundSample(**row["sample"])
         elif kind == "note":
@@ -225,6 +231,7 @@ class Journal(Closing):
         if cell.status == "invalid":
             # What it measured was not what its name says: nothing of it counts when it is tried again.
             cell.rounds.clear()
+            cell.check, cell.distrusted = None, True
 
 
 def _entry(line: bytes) -> dict[str, Any]:

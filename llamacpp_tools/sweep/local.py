@@ -46,8 +46,9 @@ log = logging.getLogger(__name__)
 STDERR_KEPT = 64 << 10
 # A line longer than this is no event: the longest, a round of a million steps, stays below it.
 LINE_LIMIT = 64 << 20
-# A worker that was told to end has this long to do so; after it is gone its pipes are drained for as long, as a
-# grandchild may hold them open.
+# A worker that was told to end has this long for its last word, and then to leave; after it is gone its pipes are
+# drained for as long, as a grandchild may hold them open.
+LAST_WORD_S = 5.0
 LEAVE_S = 1.0
 TICK_S = 0.2
 WORKER = (sys.executable, "-m", "llamacpp_tools.sweep.worker")
@@ -65,6 +66,7 @@ class LocalExecutor:
         prompt_seed: seed of the workloads' texts.
         command: the worker's command line, without `--events-fd`.
         model_sha256: of the model's file; empty to keep no prefills.
+        driver: of the GPU, empty without one.
         states: folder of kept prefills, None to keep none.
         states_cap: bytes that all kept prefills may take.
         floor_s: never take a worker for hung before this many seconds of silence (see `patience`).
@@ -76,6 +78,7 @@ class LocalExecutor:
     prompt_seed: int
     command: Sequence[str] = WORKER
     model_sha256: str = ""
+    driver: str = ""
     states: Path | None = None
     states_cap: int = 0
     floor_s: float = FLOOR_S
@@ -104,6 +107,7 @@ class LocalExecutor:
             spec,
             self.prompt_seed,
             self.model_sha256,
+            self.driver,
             states,
             self.states_cap,
         )
@@ -178,8 +182,9 @@ class LocalStation:
             return None
         done: Done | None = None
         try:
+            self._patience.wait()
             self._tell(END)
-            end = time.monotonic() + LEAVE_S
+            end = time.monotonic() + LAST_WORD_S
 
             def in_time() -> None:
                 if time.monotonic() > end:
@@ -306,7 +311,7 @@ class LocalStation:
 
 
 def _status_of(failure: Failure, stderr: str) -> tuple[Status, str]:
-    if failure.kind == "oom" or (failure.kind == "load" and ran_out_of_memory(stderr)):
+    if failure.kind == "oom" or (failure.kind == "load" and ran_out_of_memory(stderr + failure.message)):
         return "oom", failure.message
     if failure.kind == "load":
         return "crashed", failure.message

@@ -37,6 +37,7 @@ class Request:
         spec: the cell to measure.
         prompt_seed: seed of the workload's text, the same for every cell of a sweep.
         model_sha256: of the model's file; empty where no prefill is kept.
+        driver: of the GPU, empty without one.
         states: folder of kept prefills, None to keep none.
         states_cap: bytes that all kept prefills may take.
     """
@@ -46,6 +47,7 @@ class Request:
     spec: CellSpec
     prompt_seed: int
     model_sha256: str = ""
+    driver: str = ""
     states: str | None = None
     states_cap: int = 0
 
@@ -58,11 +60,13 @@ class RoundOrder:
         number: from 0.
         prefill: prefill the prompt, even where a kept prefill could be put back.
         warm: run something that is not counted first.
+        renew: keep this round's prefill in place of one that is there.
     """
 
     number: int
     prefill: bool
     warm: bool
+    renew: bool = False
 
 
 @dataclass(frozen=True)
@@ -249,7 +253,8 @@ def decode_order(line: str) -> RoundOrder:
         order = RoundOrder(**row)
     except TypeError as error:
         raise ProtocolError(f"the order on the worker's stdin is not valid: {error}") from None
-    if type(order.number) is not int or type(order.prefill) is not bool or type(order.warm) is not bool:
+    flags = (order.prefill, order.warm, order.renew)
+    if type(order.number) is not int or any(type(flag) is not bool for flag in flags):
         raise ProtocolError(f"the order on the worker's stdin is not valid: {line.strip()[:120]}")
     return order
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacpp_tools.models.header import GgufHeader
+from llamacpp_tools.models.kvbytes import kv_bytes
 from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.identity import Device
 from llamacpp_tools.sweep.memory import USABLE, free_memory, need, too_large
@@ -16,37 +17,63 @@ MOST_OPEN = 12
 
 @dataclass(frozen=True)
 class Room:
-    """The memory that a sweep may use.
+    """The memory that a sweep may use, as it was before anything was loaded.
 
     Attributes:
         header: the model.
-        free_bytes: what was free before anything was loaded.
-        shared_weights: workers on one machine read the weights from the same pages (a CPU does, a GPU does not).
+        free_bytes: of the machine.
+        gpu_free_bytes: of all GPUs together, None without one.
         forced: the user knows better; nothing is refused.
     """
 
     header: GgufHeader
     free_bytes: int
-    shared_weights: bool
+    gpu_free_bytes: int | None = None
     forced: bool = False
 
     @classmethod
-    def on(cls, header: GgufHeader, device: Device, n_gpu_layers: object, forced: bool) -> Room:
-        """The room there is now, on the GPU where the layers go there, else in the machine's memory."""
-        on_gpu = device.free_bytes is not None and n_gpu_layers != 0
-        free = device.free_bytes if on_gpu and device.free_bytes is not None else free_memory()
-        return cls(header, free, not on_gpu, forced)
+    def now(cls, header: GgufHeader, device: Device, forced: bool) -> Room:
+        """The room that there is at this moment."""
+        return cls(header, free_memory(), device.free_bytes, forced)
 
     def refusal(self, spec: CellSpec) -> str | None:
-        """Why a cell cannot be opened even alone, None if it can."""
-        return None if self.forced else too_large(self.header, spec, self.free_bytes)
+        """Why a cell cannot be opened even alone, None if it can.
+
+        Nothing is said of a model that is split between GPU and CPU: how it is split is libllama's business.
+        """
+        if self.forced or self._is_split(spec):
+            return None
+        return too_large(self.header, spec, self._free(spec))
 
     def holds(self, specs: Sequence[CellSpec]) -> bool:
-        """Whether all of `specs` may be open at once."""
+        """Whether all of `specs` may be open at once.
+
+        Workers share the pages of the weights on a CPU; on a GPU each has its own copy.
+        """
         if len(specs) <= 1:
             return True
-        needs = [need(self.header, spec) for spec in specs]
-        weights = needs[0].weights * (1 if self.shared_weights else len(needs))
-        return (
-            len(specs) <= MOST_OPEN and weights + sum(each.own for each in needs) <= USABLE * self.free_bytes
-        )
+        if len(specs) > MOST_OPEN or any(self._is_split(spec) for spec in specs):
+            return False
+        on_gpu = [spec for spec in specs if self._on_gpu(spec)]
+        on_cpu = [spec for spec in specs if not self._on_gpu(spec)]
+        gpu = sum(need(self.header, spec).total for spec in on_gpu)
+        needs = [need(self.header, spec) for spec in on_cpu]
+        cpu = sum(each.own for each in needs) + (needs[0].weights if needs else 0)
+        return gpu <= USABLE * (self.gpu_free_bytes or 0) and cpu <= USABLE * self.free_bytes
+
+    def full_kv_bytes(self, spec: CellSpec) -> int:
+        """Bytes of the target's KV caches if no layer of `spec` had a window."""
+        types = (spec.type_k, spec.type_v)
+        return kv_bytes(
+            self.header, spec.n_ctx, spec.n_ubatch, *types, n_batch=spec.n_batch
+        ).full_layers_bytes
+
+    def _free(self, spec: CellSpec) -> int:
+        return (self.gpu_free_bytes or 0) if self._on_gpu(spec) else self.free_bytes
+
+    def _on_gpu(self, spec: CellSpec) -> bool:
+        return self.gpu_free_bytes is not None and spec.n_gpu_layers != 0
+
+    def _is_split(self, spec: CellSpec) -> bool:
+        # The output matrix counts as one layer more.
+        return self._on_gpu(spec) and spec.n_gpu_layers != "all" and spec.n_gpu_layers <= self.header.n_layer

@@ -121,7 +121,8 @@ class Sweep:
         return cell_key(spec, self.identity)
 
     def _final(self) -> list[CellOutcome]:
-        found = check(self.outcomes(), self.plan.config.build.backend in DETERMINISTIC)
+        full_kv = self.room.full_kv_bytes if self.room is not None else None
+        found = check(self.outcomes(), self.plan.config.build.backend in DETERMINISTIC, full_kv)
         for outcome in found:
             if outcome.status == "invalid" and self._history(outcome.spec).status == "ok":
                 self.journal.ended(self.key(outcome.spec), "invalid", outcome.reason, 0.0, None)
@@ -154,17 +155,21 @@ class Sweep:
             skipped = history.status == "skipped" and self.room is not None and self.room.refusal(spec)
             if spec.index in failed or skipped or number in history.rounds:
                 continue
+            self._heed_stop(f"stopped before round {number + 1} of {cell_id(spec)}")
             try:
                 sample, conditions = self._measure(spec, number, self._prefilled(number), stations)
             except CellFault as fault:
-                stations.forget(spec)
-                self._failed(spec, fault)
+                stations.drop(spec)
+                self._failed(spec, fault, stations.wall_s(spec))
                 failed.add(spec.index)
                 continue
             self.journal.measured(self.key(spec), spec, sample, conditions)
             self.sinks.round(spec, sample)
-            if self.stop.asked:
-                raise Interrupted(f"stopped after round {number + 1} of {cell_id(spec)}")
+            self._heed_stop(f"stopped after round {number + 1} of {cell_id(spec)}")
+
+    def _heed_stop(self, words: str) -> None:
+        if self.stop.asked:
+            raise Interrupted(words)
 
     def _prefilled(self, number: int) -> bool:
         # A single true prefill is made where no kept one is found, and may so be shared with another cell.
@@ -173,12 +178,15 @@ class Sweep:
     def _measure(
         self, spec: CellSpec, number: int, prefill: bool, stations: _Stations
     ) -> tuple[RoundSample, Conditions]:
+        # Whatever stops the sweep from here on stops it in this cell.
+        stations.last = spec
         waited = self.gate.wait(self._cooling)
         station, cold = stations.take(spec)
         heat = HeatLog()
         before = Neighbours.now(station.pid)
         watch = self.gate.watcher(heat)
-        order = RoundOrder(number, prefill, warm=cold or waited)
+        distrusted = self._history(spec).distrusted
+        order = RoundOrder(number, prefill or distrusted, warm=cold or waited, renew=distrusted)
         begun = time.monotonic()
         try:
             sample = station.round(order, lambda event: self._event(spec, event), watch)
@@ -193,20 +201,19 @@ class Sweep:
         self.sinks.event(spec, event)
 
     def _cooling(self, now_c: float, until_c: float) -> None:
-        if self.stop.asked:
-            raise Interrupted("stopped while the machine cooled down")
+        self._heed_stop("stopped while the machine cooled down")
         self.sinks.cooling(now_c, until_c)
 
-    def _failed(self, spec: CellSpec, fault: CellFault) -> None:
-        self.journal.ended(self.key(spec), fault.status, fault.reason, 0.0, None)
+    def _failed(self, spec: CellSpec, fault: CellFault, wall_s: float) -> None:
+        self.journal.ended(self.key(spec), fault.status, fault.reason, wall_s, None)
         self.sinks.fault(spec, fault)
         if fault.bad_input:
             raise BadInput(fault.reason)
 
     def _too_hot(self, stations: _Stations, hot: TooHot) -> None:
         spec = stations.last or self.plan.cells[0]
-        stations.forget(spec)
-        self._failed(spec, CellFault("thermal", str(hot)))
+        stations.drop(spec)
+        self._failed(spec, CellFault("thermal", str(hot)), stations.wall_s(spec))
         raise SweepStopped(f"the sweep stopped in {cell_id(spec)}: {hot}")
 
     def _check_a_kept_prefill(self, stations: _Stations, failed: set[int]) -> None:
@@ -218,6 +225,7 @@ class Sweep:
         ):
             return
         spec, _ = min(restored, key=lambda item: item[0].n_depth)
+        self._heed_stop("stopped before a kept prefill was checked against a true one")
         with contextlib.suppress(CellFault):
             sample, _ = self._measure(spec, spec.rounds, True, stations)
             self.journal.checked(self.key(spec), sample)
@@ -240,17 +248,19 @@ class _Stations(contextlib.AbstractContextManager["_Stations"]):
 
     def take(self, spec: CellSpec) -> tuple[Station, bool]:
         """The cell's station, and whether it is cold: just opened, or idle for long."""
-        self.last = spec
         if spec.index in self._open:
             return self._open[spec.index], time.monotonic() - self._used[spec.index] > COLD_AFTER_S
         self._make_room(spec)
         sweep = self._sweep
         begun = time.monotonic()
+        self._wall[spec.index] = 0.0
         log.info("opening cell %d of %d: %s", spec.index + 1, len(sweep.plan.cells), cell_id(spec))
         watch = sweep.gate.watcher(HeatLog())
-        station = sweep.executor.open(spec, lambda event: sweep.sinks.event(spec, event), watch)
+        try:
+            station = sweep.executor.open(spec, lambda event: sweep.sinks.event(spec, event), watch)
+        finally:
+            self._wall[spec.index] = time.monotonic() - begun
         self._open[spec.index], self._specs[spec.index] = station, spec
-        self._wall[spec.index] = time.monotonic() - begun
         sweep.journal.loaded(sweep.key(spec), station.loaded)
         return station, True
 
@@ -259,9 +269,15 @@ class _Stations(contextlib.AbstractContextManager["_Stations"]):
         self._used[spec.index] = time.monotonic()
         self._wall[spec.index] += wall_s
 
-    def forget(self, spec: CellSpec) -> None:
-        """The cell's station is gone."""
-        self._open.pop(spec.index, None)
+    def drop(self, spec: CellSpec) -> None:
+        """Let the cell's station go, if it is open; nothing is said of how the cell ended."""
+        station = self._open.pop(spec.index, None)
+        if station is not None:
+            station.close()
+
+    def wall_s(self, spec: CellSpec) -> float:
+        """Seconds that the cell has taken and that are in no entry of the journal yet."""
+        return self._wall.pop(spec.index, 0.0)
 
     def _make_room(self, spec: CellSpec) -> None:
         room = self._sweep.room
@@ -277,13 +293,17 @@ class _Stations(contextlib.AbstractContextManager["_Stations"]):
         peak = done.max_rss_bytes if done is not None else None
         # After a full disk, or a second Ctrl-C, the worker still has to go.
         with contextlib.suppress(Exception):
-            sweep.journal.ended(sweep.key(spec), "ok", None, self._wall[index], peak)
+            sweep.journal.ended(sweep.key(spec), "ok", None, self.wall_s(spec), peak)
 
 
 def _outcome(spec: CellSpec, cell: CellHistory) -> CellOutcome:
     rounds = [cell.rounds[number] for number in sorted(cell.rounds)]
-    status, reason = cell.status, cell.reason
-    if status == "ok" and len(rounds) < spec.rounds:
+    status, reason, notes = cell.status, cell.reason, cell.notes
+    if status not in ("ok", "invalid") and len(rounds) >= spec.rounds:
+        # What was asked for is there; a round beyond it, or the wait for it, went wrong.
+        notes = [*notes, f"a further round was not measured ({status}: {reason})"]
+        status, reason = "ok", None
+    elif status == "ok" and len(rounds) < spec.rounds:
         status, reason = (
             "skipped",
             f"{len(rounds)} of {spec.rounds} rounds were measured before the sweep ended",
@@ -298,7 +318,7 @@ def _outcome(spec: CellSpec, cell: CellHistory) -> CellOutcome:
         max_rss_bytes=cell.max_rss_bytes,
         wall_s=cell.wall_s,
         attempts=len(cell.attempts),
-        notes=tuple(dict.fromkeys(cell.notes)),
+        notes=tuple(dict.fromkeys(notes)),
         check=cell.check,
     )
 

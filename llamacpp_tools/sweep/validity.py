@@ -8,10 +8,10 @@ with the batch's shape, so there the first difference is recorded and nothing is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from llamacpp_tools.sweep.cell import Mode
+from llamacpp_tools.sweep.cell import CellSpec, Mode
 from llamacpp_tools.sweep.outcome import CellOutcome
 
 REFERENCE: dict[Mode, Mode] = {"mtp": "dense", "swa+mtp": "swa"}
@@ -27,17 +27,20 @@ def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
     return None if len(a) == len(b) else min(len(a), len(b))
 
 
-def check(outcomes: Sequence[CellOutcome], deterministic: bool) -> list[CellOutcome]:
+def check(
+    outcomes: Sequence[CellOutcome], deterministic: bool, full_kv: Callable[[CellSpec], int] | None = None
+) -> list[CellOutcome]:
     """The outcomes with their divergence filled in, and `invalid` where a mode was not what it says.
 
     Args:
         outcomes: the cells of one sweep, in any order.
         deterministic: the backend gives the same bits for the same work (the CPU does).
+        full_kv: bytes of KV that a cell would take without its window, for those that no measured cell tells of.
     """
     found = []
     for outcome in outcomes:
         if outcome.ok:
-            reason = _wrong_alone(outcome, deterministic) or _unbounded(outcome, outcomes)
+            reason = _wrong_alone(outcome, deterministic) or _unbounded(outcome, outcomes, full_kv)
             found.append(_against_reference(outcome, outcomes, deterministic, reason))
         else:
             found.append(outcome)
@@ -66,20 +69,23 @@ def _wrong_alone(outcome: CellOutcome, deterministic: bool) -> str | None:
     return None
 
 
-def _unbounded(outcome: CellOutcome, outcomes: Iterable[CellOutcome]) -> str | None:
+def _unbounded(
+    outcome: CellOutcome, outcomes: Iterable[CellOutcome], full_kv: Callable[[CellSpec], int] | None
+) -> str | None:
     spec = outcome.spec
     if outcome.loaded is None or not spec.bounded or spec.window is None or spec.n_depth <= spec.window:
         return None
     for mode in _UNBOUNDED.get(spec.mode, ()):
         full = _find(outcomes, outcome, mode)
         if full is not None and full.loaded is not None and full.loaded.n_ctx == outcome.loaded.n_ctx:
-            if outcome.loaded.kv_bytes >= full.loaded.kv_bytes:
-                return (
-                    f"the window of {spec.window} saved no KV memory: {outcome.loaded.kv_bytes} bytes, "
-                    f"{full.loaded.kv_bytes} without it"
-                )
-            return None
-    return None
+            return _not_saved(spec, outcome.loaded.kv_bytes, full.loaded.kv_bytes)
+    return _not_saved(spec, outcome.loaded.kv_bytes, full_kv(spec)) if full_kv is not None else None
+
+
+def _not_saved(spec: CellSpec, found: int, full: int) -> str | None:
+    if found < full:
+        return None
+    return f"the window of {spec.window} saved no KV memory: {found} bytes, {full} without it"
 
 
 def _against_reference(

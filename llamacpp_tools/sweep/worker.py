@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.build.manifest import Build, load
-from llamacpp_tools.engine.context import ContextOptions, OutOfMemory
+from llamacpp_tools.engine.context import ContextOptions
 from llamacpp_tools.engine.generate import Filled, Generation
-from llamacpp_tools.engine.model import ALL_LAYERS
+from llamacpp_tools.engine.model import ALL_LAYERS, OutOfMemory
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.errors import BadInput, LltError
@@ -43,6 +43,7 @@ from llamacpp_tools.sweep.protocol import (
     decode_order,
     read_request,
 )
+from llamacpp_tools.sweep.threads import auto_threads
 from llamacpp_tools.workloads.cut import prompt_tokens
 
 WARMUP_TOKENS = 64
@@ -92,8 +93,8 @@ def measure(request: Request, rounds: Iterable[RoundOrder], send: EventWriter) -
         for order in rounds:
             send(bench.round(order))
             count += 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    send(Done(count, peak))
+        # Freeing what a large model takes is nothing that anybody has to wait for.
+        send(Done(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 
 
 class _Bench(contextlib.AbstractContextManager["_Bench"]):
@@ -121,14 +122,15 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         if order.warm:
             self._send(Progress("warmup", order.number, 0, 1))
             session.run(self._prompt[:WARMUP_TOKENS], WARMUP_STEPS + (spec.n_max or 0))
-        kept = None if order.prefill else self._find()
+        kept = None if order.prefill else self._find(order.number)
         restore_ns = 0
         if kept is not None:
             at = clock()
             filled = kept.restore(session)
             restore_ns = clock() - at
         else:
-            filled = self._prefill(order.number)
+            filled = self._prefill(order)
+        self._send(Progress("decode", order.number, 0, spec.n_predict))
         done = session.go_on(
             filled,
             spec.n_predict,
@@ -137,22 +139,28 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         measured = (restore_ns if kept else filled.prefill_ns) + done.decode_ns
         return self._sample(order, done, restore_ns if kept else None, clock() - begun - measured)
 
-    def _find(self) -> Kept | None:
+    def _find(self, number: int) -> Kept | None:
         if self._kept is None and self._states is not None:
+            self._send(Progress("keep", number, 0, 1))
             try:
                 self._kept = self._states.find(self._key)
             except Damaged as error:
                 self._send(Note(str(error)))
         return self._kept
 
-    def _prefill(self, number: int) -> Filled:
+    def _prefill(self, order: RoundOrder) -> Filled:
+        number = order.number
+        self._send(Progress("prefill", number, 0, len(self._prompt)))
         filled = self._session.fill(
             self._prompt, lambda done, total: self._send(Progress("prefill", number, done, total))
         )
-        if self._states is not None and self._find() is None:
+        if self._states is not None and (order.renew or self._find(number) is None):
             self._send(Progress("keep", number, 0, 1))
             try:
-                self._kept = self._states.keep(self._key, filled, self._session)
+                kept = self._states.keep(self._key, filled, self._session)
+                if self._kept is not None:
+                    self._kept.close()
+                self._kept = kept
             except NotKept as error:
                 self._send(Note(str(error)))
                 self._states = None
@@ -181,7 +189,7 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
 
 
 def _state_key(request: Request, build: Build, session: Session, prompt: list[int]) -> dict[str, Any]:
-    """What a kept prefill depends on; what only generation depends on (draft length, threads) is not in it."""
+    """What a kept prefill and its time depend on; the length of a draft, on which generation alone does, is not."""
     spec = request.spec
     tokens = ",".join(str(token) for token in prompt).encode()
     return {
@@ -189,6 +197,8 @@ def _state_key(request: Request, build: Build, session: Session, prompt: list[in
         "library": build.manifest.library_sha256,
         "shim": build.manifest.shim_sha256,
         "device": session.model.devices(),
+        "driver": request.driver,
+        "n_threads": session.target.options.n_threads,
         "prompt": hashlib.sha256(tokens).hexdigest(),
         "n_depth": spec.n_depth,
         "n_ubatch": spec.n_ubatch,
@@ -214,7 +224,7 @@ def session_options(spec: CellSpec) -> SessionOptions:
         type_k=spec.type_k,
         type_v=spec.type_v,
         flash_attn=flash,  # type: ignore[arg-type]
-        n_threads=threads(spec),
+        n_threads=auto_threads() if spec.threads == "auto" else spec.threads,
     )
     return SessionOptions(
         context=context,
@@ -224,16 +234,6 @@ def session_options(spec: CellSpec) -> SessionOptions:
         n_gpu_layers=ALL_LAYERS if spec.n_gpu_layers == "all" else spec.n_gpu_layers,
         ignore_eos=spec.ignore_eos,
     )
-
-
-def threads(spec: CellSpec) -> int:
-    """Threads to use: what was asked, or the physical cores that this process may run on."""
-    if spec.threads != "auto":
-        return spec.threads
-    import psutil
-
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
 def _loaded(session: Session, spec: CellSpec, load_ns: int) -> Loaded:

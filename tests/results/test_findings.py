@@ -80,11 +80,27 @@ def test_heat_and_neighbours_of_a_round_are_noted(sentences):
 
 def test_restored_prefills_and_what_a_worker_noted_are_said(sentences):
     _, notes = sentences(lambda cells: changed(cells, filled="restored"))
-    assert "Some rounds restored a kept prefill; prefill speeds come from the others." in notes
+    assert any(text.startswith("Rounds that say `restored`") for text in notes)
+    assert not any("was measured when that was made" in text for text in notes)
+
+    def all_restored(cells):
+        samples = [item.model_copy(update={"filled": "restored"}) for item in cells[2].samples]
+        return [*cells[:2], cells[2].model_copy(update={"samples": samples}), cells[3]]
+
+    found, notes = sentences(all_restored)
+    assert any("an earlier sweep: mtp at depth 2048 on maintenance_log" in text for text in notes)
+    assert not any(", mtp prefills" in text for text in found)
     _, notes = sentences(
         lambda cells: [cells[0].model_copy(update={"notes": ["it was damaged"]}), *cells[1:]]
     )
     assert "dense at depth 2048 on maintenance_log: it was damaged." in notes
+
+
+def test_rounds_of_different_runs_that_are_paired_are_said(sentences):
+    _, notes = sentences(lambda cells: changed(cells, attempt=2))
+    assert any(
+        "measured in different runs of the sweep" in text and "swa against dense" in text for text in notes
+    )
 
 
 def test_a_window_that_cannot_bound_is_noted(sentences):

@@ -10,6 +10,7 @@ from llamacpp_tools.results import document
 from llamacpp_tools.results.provenance import provenance
 from llamacpp_tools.results.record import Record, choose_path, default_path, depth_state_check, path_to_go_on
 from llamacpp_tools.results.schema import Document, json_schema
+from llamacpp_tools.sweep.journal import journal_path
 from llamacpp_tools.sweep.validity import check
 
 NOW = datetime.datetime(2026, 11, 21, 10, 30, 5, tzinfo=datetime.UTC)
@@ -87,6 +88,16 @@ def test_an_empty_record_can_be_taken_back(record, outcomes):
     assert record.path.exists()
 
 
+def test_a_result_that_is_gone_on_with_stays_until_there_is_something_new(record, outcomes, make_plan):
+    record.finish(outcomes)
+    before = record.path.read_bytes()
+    runs = [{"date": "a"}, {"date": "b"}]
+    again = Record(record.path, make_plan(), record.result.provenance, NOW, runs)
+    again.update([])
+    again.discard_if_empty()
+    assert record.path.read_bytes() == before
+
+
 def test_a_place_that_cannot_be_written_is_bad_input(make_plan, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
@@ -100,6 +111,10 @@ def test_paths(tmp_path):
     (tmp_path / "b.json").write_text("x")
     with pytest.raises(BadInput, match="not overwritten"):
         choose_path(tmp_path / "b.json", "a", NOW)
+    (tmp_path / "c.journal.jsonl").write_text("x")
+    with pytest.raises(BadInput, match="the journal of an earlier sweep"):
+        choose_path(tmp_path / "c.json", "a", NOW)
+    assert journal_path(tmp_path / "q4.1") != journal_path(tmp_path / "q4.2")
 
 
 def test_the_result_to_go_on_with(tmp_path):

@@ -39,6 +39,11 @@ def test_an_uncaught_exception_is_named():
     assert explain(-6, stderr) == ("crashed", "the worker was ended by SIGABRT (an abort): no such queue")
 
 
+def test_memory_that_is_only_not_pinned_is_no_reason():
+    stderr = "ggml_vulkan: Failed to allocate pinned memory\n/a/src/llama.cpp:9: GGML_ASSERT(x) failed\n"
+    assert explain(-6, stderr) == ("crashed", "GGML_ASSERT(x) failed at src/llama.cpp:9")
+
+
 def test_a_lost_device_is_said():
     stderr = (
         "terminate called after throwing an instance of 'vk::DeviceLostError'\n  what():  ErrorDeviceLost\n"

@@ -59,16 +59,26 @@ def test_a_control_group_bounds_the_free_memory(tmp_path, monkeypatch):
 def test_workers_share_the_weights_on_a_cpu_and_not_on_a_gpu(header, deep):
     needs = [memory.need(header, cell) for cell in deep[:2]]
     shared = (needs[0].weights + sum(each.own for each in needs)) / memory.USABLE + 1
-    cpu = Room(header, int(shared), shared_weights=True)
+    cpu = Room(header, int(shared))
     assert cpu.holds(deep[:2])
-    assert not replace(cpu, shared_weights=False).holds(deep[:2])
+    assert not Room(header, 0, gpu_free_bytes=int(shared)).holds(deep[:2])
+    assert Room(header, 0, gpu_free_bytes=2 * int(shared)).holds(deep[:2])
     assert replace(cpu, free_bytes=0).holds(deep[:1])
     assert replace(cpu, free_bytes=0).refusal(deep[0])
     assert replace(cpu, free_bytes=0, forced=True).refusal(deep[0]) is None
 
 
-def test_the_room_is_the_gpus_where_the_layers_go_there(header):
+def test_the_room_is_the_gpus_where_the_layers_go_there(header, deep):
     gpu = Device("Vulkan0", memory_bytes=8 << 30, free_bytes=5 << 30)
-    assert Room.on(header, gpu, "all", False) == Room(header, 5 << 30, shared_weights=False)
-    assert Room.on(header, gpu, 0, False).shared_weights
-    assert Room.on(header, Device("CPU"), "all", True).forced
+    assert Room.now(header, gpu, False).gpu_free_bytes == 5 << 30
+    small = Room(header, 1 << 40, gpu_free_bytes=1 << 20)
+    assert small.refusal(deep[0])
+    assert small.refusal(replace(deep[0], n_gpu_layers=0)) is None
+    assert small.refusal(replace(deep[0], n_gpu_layers=3)) is None
+    assert not Room(header, 1 << 40, 1 << 40).holds([replace(cell, n_gpu_layers=3) for cell in deep])
+    assert Room.now(header, Device("CPU"), True).forced
+
+
+def test_the_kv_bytes_without_a_window_are_those_of_dense(header, deep):
+    room = Room(header, 1 << 40)
+    assert room.full_kv_bytes(deep[1]) == room.full_kv_bytes(deep[0]) > 0

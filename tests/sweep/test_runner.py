@@ -8,6 +8,7 @@ from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.gate import Gate
 from llamacpp_tools.sweep.heat import Reading, Thermometer
 from llamacpp_tools.sweep.journal import Journal, journal_path
+from llamacpp_tools.sweep.local import LocalStation
 from llamacpp_tools.sweep.runner import Sinks, SweepStopped
 
 
@@ -79,7 +80,7 @@ def test_a_resumed_sweep_runs_what_is_missing_or_failed_and_nothing_else(run):
 def test_a_stale_identity_is_measured_again(run):
     run()
     told = Told()
-    found = run(identity={"model": "b", "library": "c", "device": "another", "driver": ""}, sinks=told)
+    found = run(identity={"model": "b", "library": "c", "device": "another"}, sinks=told)
     assert len(told.rounds) == 8
     assert [outcome.attempts for outcome in found] == [1] * 4
 
@@ -119,6 +120,42 @@ def test_a_stop_lets_the_round_finish_and_the_next_run_goes_on(run, journal):
     found = run(sinks=told)
     assert ("dense", 0) not in told.rounds and len(told.rounds) == 6
     assert [outcome.status for outcome in found] == ["ok"] * 4
+
+
+def test_a_failure_beyond_the_rounds_asked_for_leaves_the_cell_as_it_is(run):
+    found = run("dense=abort@3", enough=lambda outcomes: False, most_rounds=5)
+    assert [outcome.status for outcome in found] == ["ok"] * 4
+    assert [len(outcome.rounds) for outcome in found] == [3, 5, 5, 5]
+    assert "a further round was not measured (crashed: GGML_ASSERT" in found[0].notes[0]
+
+
+def test_a_stop_is_heeded_also_where_the_round_failed(run):
+    told = Told()
+    told.fault = lambda spec, fault: setattr(told.stop, "asked", True)
+    with pytest.raises(Interrupted, match="stopped before round 1 of swa "):
+        run("dense=abort", sinks=told)
+    assert told.rounds == []
+
+
+def test_an_invalid_cell_is_filled_anew_when_it_is_tried_again(run, journal):
+    run(rounds=1)
+    with Journal(journal_path(journal.path)) as opened:
+        key = next(key for key, cell in opened.cells.items())
+        opened.ended(key, "invalid", "its tokens were others", 0.0, None)
+        assert opened.cell(key).distrusted and not opened.cell(key).rounds
+    orders = []
+    true_round = LocalStation.round
+
+    def spy(self, order, on_event, watch):
+        orders.append(order)
+        return true_round(self, order, on_event, watch)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LocalStation, "round", spy)
+        assert [outcome.status for outcome in run(rounds=2)] == ["ok"] * 4
+    again = [order for order in orders if order.renew]
+    assert [(order.number, order.prefill) for order in again] == [(0, True)]
+    assert len(orders) == 5
 
 
 class Heating:
@@ -161,9 +198,13 @@ def test_a_round_waits_for_a_cool_machine(run, limits):
     assert waits == [(80.0, 70.0), (75.0, 70.0)]
 
 
-def test_a_machine_that_stays_warm_stops_the_sweep(run, limits):
+def test_a_machine_that_stays_warm_stops_the_sweep_in_the_cell_that_waits(run, limits):
     with pytest.raises(SweepStopped, match="stays at 80 °C and does not cool down"):
-        run(gate=gate(limits, 80.0))
+        run(rounds=1, depths=[600, 700], gate=gate(limits, *[50.0] * 8, 80.0))
+    found = run(rounds=1, depths=[600, 700], peek=True)
+    hot = [outcome for outcome in found if outcome.status == "thermal"]
+    assert len(hot) == 1 and not hot[0].rounds
+    assert [outcome.status for outcome in run(rounds=1, depths=[600, 700])] == ["ok"] * 8
 
 
 def test_the_readings_are_kept_with_their_rounds(run):
@@ -180,6 +221,9 @@ class Small:
 
     def holds(self, specs):
         return len(specs) <= 1
+
+    def full_kv_bytes(self, spec):
+        return 1 << 40
 
 
 def test_what_cannot_fit_is_a_row_and_the_rest_is_measured_one_at_a_time(run):

@@ -67,6 +67,14 @@ def test_a_window_that_saves_nothing_is_invalid(outcomes):
     assert "saved no KV memory" in reason
 
 
+def test_without_a_full_partner_the_arithmetic_tells_whether_a_window_saves(outcomes):
+    alone = [outcomes[1]]
+    full = outcomes[0].loaded.kv_bytes
+    assert check(alone, True)[0].ok
+    assert check(alone, True, lambda spec: full)[0].ok
+    assert "saved no KV memory" in check(alone, True, lambda spec: alone[0].loaded.kv_bytes)[0].reason
+
+
 def test_a_window_that_cannot_save_is_not_blamed(outcomes):
     wide = replace(outcomes[1].spec, window=600, n_ubatch=512)
     full = replace(outcomes[1].loaded, kv_bytes=outcomes[0].loaded.kv_bytes)
