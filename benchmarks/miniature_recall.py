@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import sys
 from typing import Any
 
 from common import machine, show, write_result
@@ -20,7 +21,8 @@ from llamacpp_tools.workloads import MEASURED_SEED
 from llamacpp_tools.workloads.recall import Case, cases, recall_tokens
 
 DEPTHS = (256, 512, 1024, 2048, 4096, 8192)
-FILLERS = ("narrative", "maintenance_log")
+FILLER = "narrative"
+N_FACTS = (1, 6)
 WINDOW = 128
 MODES = {
     "dense": recipe(None),
@@ -39,7 +41,7 @@ def wilson(right: int, asked: int) -> list[float]:
 
 
 def share(lib: Any, mode: str, depth: int, filler: str, asked: list[Case]) -> dict[str, Any]:
-    """The share of `asked` that is answered at one depth with one kind of text between."""
+    """The share of `asked` that is answered at one depth with a kind of text between."""
     right = 0
     with opened(lib, depth + ANSWER_TOKENS + 4, MODES[mode]) as session:
         for index, case in enumerate(asked):
@@ -54,20 +56,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--cases", type=int, default=40)
     count = parser.parse_args().cases
     lib, facts = library(), machine()
-    asked = list(itertools.islice(cases(MEASURED_SEED), count))
-    rows = [
-        share(lib, mode, depth, filler, asked) for filler in FILLERS for depth in DEPTHS for mode in MODES
-    ]
-    what = "share of long-range facts answered; six facts named at the beginning, one asked for at the end"
+    rows = []
+    for n_facts in N_FACTS:
+        asked = list(itertools.islice(cases(MEASURED_SEED, n_facts), count))
+        for depth in DEPTHS:
+            rows += [{"n_facts": n_facts, **share(lib, mode, depth, FILLER, asked)} for mode in MODES]
+            print(f"{n_facts} facts, {depth} tokens: {[row['share'] for row in rows[-3:]]}", file=sys.stderr)
+    what = "share of long-range facts answered; one or six named at the beginning, one of them asked for at the end"
     path = write_result(
         "miniature-recall", {"what": what, "window": WINDOW, "rows": rows, **model_facts(), "machine": facts}
     )
     show(
         "long-range facts answered",
-        [(f"{row['filler']}, {row['n_depth']} tokens, {row['mode']}", f"{row['share']:.2f}") for row in rows],
+        [
+            (f"{row['n_facts']} facts, {row['n_depth']} tokens, {row['mode']}", f"{row['share']:.2f}")
+            for row in rows
+        ],
     )
     print(f"result: {path}")
 

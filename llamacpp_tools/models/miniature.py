@@ -16,7 +16,7 @@ from llamacpp_tools.models.ballast import Ballast, add_ballast
 from llamacpp_tools.models.gguffile import Progress
 
 PATH = Path(__file__).with_name("miniature.gguf")
-SHA256 = "f4a2dd7ea71845594a9fb2d0c809e4185c12fa5d70e31f048b716e201985f1d9"
+SHA256 = "8813583cdf9d20aafd0dc7215bcb3c0e7bea76a9baf81f941e4eb1c0b72894a5"
 
 
 def miniature(ballast: Ballast | None = None, progress: Progress | None = None) -> Path:
