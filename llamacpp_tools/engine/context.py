@@ -73,7 +73,7 @@ class Context(Closing):
         params.no_perf = True
         if options.mtp:
             params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
-        model.library.log_lines.clear()
+        model.library.forget_log()
         handle = lib.llama_init_from_model(model.handle, params)
         if handle == ffi.NULL:
             told = str(model.library.error("libllama could not make a context"))

@@ -56,7 +56,7 @@ class Model(Closing):
         except ValueError as error:
             raise BadInput(f"the recipe does not fit into an override: {error}") from error
         params.kv_overrides = overrides
-        library.log_lines.clear()
+        library.forget_log()
         self._handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if self._handle == ffi.NULL:
             told = str(library.error(f"{path} cannot be loaded"))

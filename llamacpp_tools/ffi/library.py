@@ -51,6 +51,7 @@ class Library:
         self._held = held
         self.log_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.all_lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
         self._partial = ""
         self._level = logging.DEBUG
         self._callback = ffi.callback("void(enum ggml_log_level, const char *, void *)", self._on_log)
@@ -75,15 +76,23 @@ class Library:
         self.all_lines.append(line)
         if self._level >= logging.WARNING:
             self.log_lines.append(line)
+        if self._level >= logging.ERROR:
+            self._errors.append(line)
         log.log(self._level, "%s", line)
+
+    def forget_log(self) -> None:
+        """Forget what was said so far, before a call that may fail."""
+        self.log_lines.clear()
+        self._errors.clear()
 
     def error(self, what: str) -> LibraryError:
         """An exception for a call that failed: `what`, and the library's own reason if it gave one.
 
-        libllama says its reason first and then, in each caller, that something failed.
+        libllama says its reason first and then, in each caller, that something failed; a warning counts only where
+        there was no error.
         """
-        said = [_PREFIX.sub("", line) for line in self.log_lines]
-        self.log_lines.clear()
+        said = [_PREFIX.sub("", line) for line in [*self._errors, *self.log_lines]]
+        self.forget_log()
         return LibraryError(f"{what}: {said[0]}" if said else what)
 
 

@@ -206,9 +206,9 @@ class Sweep:
 
     def _failed(self, spec: CellSpec, fault: CellFault, wall_s: float) -> None:
         self.journal.ended(self.key(spec), fault.status, fault.reason, wall_s, None)
-        self.sinks.fault(spec, fault)
         if fault.bad_input:
             raise BadInput(fault.reason)
+        self.sinks.fault(spec, fault)
 
     def _too_hot(self, stations: _Stations, hot: TooHot) -> None:
         spec = stations.last or self.plan.cells[0]
