@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.models.miniature import miniature
 
 pytestmark = pytest.mark.build
 Probe = Callable[..., dict[str, Any]]
@@ -81,6 +82,17 @@ def test_the_flags_give_the_tokens_that_the_library_gives(
     assert served(patched, path, *RECIPE) == sliding["tokens"].tolist()
     assert served(patched, path) == dense["tokens"].tolist()
     assert sliding["memory_bytes"] < dense["memory_bytes"], "the window must be on for this to prove anything"
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--spec-type", "draft-mtp", "--spec-draft-n-max", "3")], ids=["plain", "mtp"]
+)
+def test_llama_server_answers_with_the_miniature(
+    probe: Probe, patched: Build, flags: tuple[str, ...]
+) -> None:
+    library = probe(patched, miniature(), text=PROMPT, n_predict=40)
+    assert served(patched, miniature(), *flags) == library["tokens"].tolist()
+    assert str(library["text"]).isascii()
 
 
 def test_llama_completion_takes_the_flags_too(probe: Probe, patched: Build, tiny: Path) -> None:
