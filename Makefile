@@ -37,10 +37,11 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/sweep_cost.py
 	$(BIN)/python benchmarks/sweep_aa.py
 
-# What the miniature's card claims: texts, acceptance with and without a window, recall (about half an hour)
+# What the card of the miniature claims: texts, cost of a draft, recall, acceptance with and without a window (half an hour)
 bench-miniature: $(VENV)/.installed
 	$(BIN)/llt build --cpu
 	$(BIN)/python benchmarks/miniature_text.py
+	$(BIN)/python benchmarks/miniature_steps.py
 	$(BIN)/python benchmarks/miniature_recall.py
 	$(BIN)/python benchmarks/miniature_acceptance.py
 

@@ -1,6 +1,6 @@
 """How often is one mode under two names called different? Twenty sweeps of the same thing against itself.
 
-    python benchmarks/sweep_aa.py [--sweeps N] [--rounds N]
+    python benchmarks/sweep_aa.py [--sweeps N] [--rounds N] [--workers kept]
 
 Two windows that are both longer than the context do exactly the same work, and are two cells of one comparison that
 take turns as any other two. Whatever is called a difference there is none. For each sweep the verdict of `llt` stands
@@ -37,6 +37,7 @@ workloads: [maintenance_log, analysis]
 generate: {{n_predict: 128}}
 rounds: {rounds}
 prefills: {rounds}
+workers: {workers}
 """
 
 
@@ -80,12 +81,13 @@ def main() -> None:
     )
     parser.add_argument("--sweeps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", choices=("fresh", "kept"), default="fresh")
     asked = parser.parse_args()
     facts = machine()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "aa.yaml"
-        config.write_text(CONFIG.format(rounds=asked.rounds))
+        config.write_text(CONFIG.format(rounds=asked.rounds, workers=asked.workers))
         for number in range(asked.sweeps):
             out = Path(folder) / f"{number}.json"
             command = [
@@ -107,6 +109,7 @@ def main() -> None:
     allowed = int(stats.binom.ppf(0.99, len(rows), 1 - LEVEL))
     result = {
         "what": "one mode under two names: how many of the comparisons were called different",
+        "workers": asked.workers,
         "sweeps": asked.sweeps,
         "rounds": asked.rounds,
         "comparisons": len(rows),
@@ -117,7 +120,7 @@ def main() -> None:
         "rows": rows,
         "machine": facts,
     }
-    path = write_result("sweep-aa", result)
+    path = write_result("sweep-aa" if asked.workers == "fresh" else "sweep-aa-kept", result)
     show(
         f"{asked.sweeps} sweeps of one mode against itself, {asked.rounds} rounds each",
         [

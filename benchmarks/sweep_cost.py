@@ -31,7 +31,7 @@ from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.results import document
 from llamacpp_tools.results.schema import Document
 
-N_PREDICT, WINDOW, KEPT, N_MAX = 64, 1024, 11, 3
+N_PREDICT, WINDOW, KEPT, N_MAX = 200, 1024, 11, 3
 WEIGHTS, KV = 400_000_000, 2048
 MODES = {
     "dense": (),
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--depth", type=int, default=8192)
+    parser.add_argument("--depth", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     facts = machine()

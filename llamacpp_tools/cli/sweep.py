@@ -203,6 +203,7 @@ def _sweep(
         Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
         Room.now(header, device, asked.force),
         prefills=settings.prefills if asked.keep_prefills else settings.rounds,
+        fresh=settings.workers == "fresh",
         enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
         most_rounds=asked.most_rounds,
     )

@@ -36,6 +36,11 @@ def caveats(
 ) -> list[str]:
     """What a reader has to know before using the figures."""
     found = [f"{_name(cell)} is {cell.status}: {cell.reason}" for cell in cells if cell.status != "ok"]
+    if config.workers == "kept":
+        found.append(
+            "All rounds of a cell ran in one process, whose memory stays where it came to lie: a small difference "
+            "between two cells may be one between two processes."
+        )
     if isinstance(config.model, SynthModel):
         found.append(
             "The model has random weights: its speeds and memory are those of its shape, its acceptance and "

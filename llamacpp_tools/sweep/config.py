@@ -250,6 +250,9 @@ class SweepConfig(_Section):
 
     `prefills` is the number of rounds of each cell that begin with a true prefill. With 1 a prefill is made once and
     kept, and shared by the cells that may share it.
+
+    `workers: fresh` measures each round in a process of its own, as a process has a speed of its own: where its memory
+    came to lie stays with it. `kept` loads a model once for all rounds of a comparison, for one that loads slowly.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
@@ -264,6 +267,7 @@ class SweepConfig(_Section):
     generate: GenerateConfig = GenerateConfig()
     rounds: Annotated[int, Field(ge=1, le=1000)] = 3
     thermal: ThermalConfig | None = None
+    workers: Literal["fresh", "kept"] = "fresh"
     prefills: Annotated[int, Field(ge=1, le=1000)] = 1
     depth_state: DepthStateConfig = DepthStateConfig()
 

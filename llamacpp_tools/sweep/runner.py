@@ -70,6 +70,7 @@ class Sweep:
         stop: set when the user wants an end.
         sinks: told of everything.
         prefills: rounds that begin with a true prefill even where a kept one is there.
+        fresh: a worker measures one round and is let go.
         enough: whether the rounds of a comparison show what is wanted; asked only with `most_rounds`.
         most_rounds: never more rounds of a cell than this.
     """
@@ -83,6 +84,7 @@ class Sweep:
     stop: Stop = field(default_factory=Stop)
     sinks: Sinks = field(default_factory=Sinks)
     prefills: int = 1
+    fresh: bool = True
     enough: Enough | None = None
     most_rounds: int = 0
 
@@ -164,6 +166,8 @@ class Sweep:
                 failed.add(spec.index)
                 continue
             self.journal.measured(self.key(spec), spec, sample, conditions)
+            if self.fresh:
+                stations.close(spec)
             self.sinks.round(spec, sample)
             self._heed_stop(f"stopped after round {number + 1} of {cell_id(spec)}")
 
@@ -244,7 +248,7 @@ class _Stations(contextlib.AbstractContextManager["_Stations"]):
 
     def __exit__(self, *_: object) -> None:
         for index in list(self._open):
-            self._close(index)
+            self.close(self._specs[index])
 
     def take(self, spec: CellSpec) -> tuple[Station, bool]:
         """The cell's station, and whether it is cold: just opened, or idle for long."""
@@ -285,11 +289,13 @@ class _Stations(contextlib.AbstractContextManager["_Stations"]):
             specs = [self._specs[index] for index in self._open]
             if room is None or room.holds([*specs, spec]):
                 return
-            self._close(min(self._open, key=lambda index: self._used.get(index, 0.0)))
+            oldest = min(self._open, key=lambda index: self._used.get(index, 0.0))
+            self.close(self._specs[oldest])
 
-    def _close(self, index: int) -> None:
-        spec, sweep = self._specs[index], self._sweep
-        done = self._open.pop(index).close()
+    def close(self, spec: CellSpec) -> None:
+        """Let a station go whose rounds so far went well."""
+        sweep = self._sweep
+        done = self._open.pop(spec.index).close()
         peak = done.max_rss_bytes if done is not None else None
         # After a full disk, or a second Ctrl-C, the worker still has to go.
         with contextlib.suppress(Exception):

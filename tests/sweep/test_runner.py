@@ -41,6 +41,23 @@ def test_modes_take_turns_forward_and_backward(run, raw):
     assert all(outcome.attempts == 1 and outcome.wall_s > 0 for outcome in found)
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_round_has_a_process_of_its_own_unless_workers_are_kept(run, fresh):
+    pids = []
+    true_round = LocalStation.round
+
+    def spy(self, order, on_event, watch):
+        pids.append(self.pid)
+        return true_round(self, order, on_event, watch)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LocalStation, "round", spy)
+        found = run(rounds=3, fresh=fresh)
+    assert len(pids) == 12
+    assert len(set(pids)) == (12 if fresh else 4)
+    assert [outcome.attempts for outcome in found] == [1] * 4
+
+
 def test_depths_and_workloads_are_comparisons_of_their_own(run):
     told = Told()
     run(depths=[600, 700], rounds=1, sinks=told)
@@ -227,7 +244,7 @@ class Small:
 
 
 def test_what_cannot_fit_is_a_row_and_the_rest_is_measured_one_at_a_time(run):
-    found = run(room=Small())
+    found = run(room=Small(), fresh=False)
     assert [outcome.status for outcome in found] == ["ok", "ok", "skipped", "skipped"]
     assert found[2].reason == "it needs 9 GiB"
 
