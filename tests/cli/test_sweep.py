@@ -138,6 +138,8 @@ def test_a_signal_lets_the_round_finish_and_says_how_to_go_on(bench, tmp_path, t
     sweep = started(tmp_path, tiny)
     journal = tmp_path / "r.journal.jsonl"
     before = wait_for_rounds(journal, 1)
+    # Half a second later the next round is under way, or its worker is starting.
+    time.sleep(0.5)
     sweep.send_signal(number)
     _, err = sweep.communicate(timeout=30)
     assert sweep.returncode == 130, err
