@@ -45,7 +45,8 @@ def sweep(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="The result file, which must not be there yet [default: results/NAME-TIME.json]."
+            "--out",
+            help="The result file, which must not be there yet without --resume [default: results/NAME-TIME.json].",
         ),
     ] = None,
     resume: Annotated[
@@ -295,7 +296,7 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
         )
     stdout_console().print(table)
     typer.echo(
-        f"{len(planned.cells)} cells of {planned.config.rounds} rounds: {planned.prefill_tokens:,} tokens to "
+        f"{len(planned.cells)} cells of {planned.config.rounds} rounds: at most {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
 

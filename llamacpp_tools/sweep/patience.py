@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from llamacpp_tools.sweep.cell import CellSpec
-from llamacpp_tools.sweep.protocol import Event, Loaded, Phase, Progress
+from llamacpp_tools.sweep.protocol import WARMUP_TOKENS, Event, Loaded, Phase, Progress
 
 # What a chunk of prompt took, or a step, may rightly take this many times as long when the machine stutters.
 FACTOR = 20.0
@@ -14,8 +14,6 @@ FLOOR_S = 60.0
 # Nothing is known of a cell that has not begun to compute: a large file may come from a slow disk.
 LOAD_FLOORS = 10.0
 LOAD_BYTES_PER_S = 20e6
-# Tokens that the worker's warm-up runs, from which the first chunk of a prompt is foretold.
-WARMUP_TOKENS = 64
 
 
 @dataclass

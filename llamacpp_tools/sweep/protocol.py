@@ -19,6 +19,9 @@ from llamacpp_tools.sweep.cell import CellSpec
 Phase = Literal["load", "warmup", "prefill", "keep", "decode"]
 ErrorKind = Literal["bad_input", "load", "oom", "invalid"]
 
+# Tokens of the prompt that a warm-up runs.
+WARMUP_TOKENS = 64
+
 PHASES: tuple[Phase, ...] = ("load", "warmup", "prefill", "keep", "decode")
 ERROR_KINDS: tuple[ErrorKind, ...] = ("bad_input", "load", "oom", "invalid")
 

@@ -102,11 +102,12 @@ class Sweep:
         """
         self._refuse_what_cannot_fit()
         failed: set[int] = set()
-        for cells in comparisons(self.plan.cells):
+        groups = comparisons(self.plan.cells)
+        for cells in groups:
             with _Stations(self) as stations:
                 try:
                     self._comparison(cells, stations, failed)
-                    if cells == comparisons(self.plan.cells)[-1]:
+                    if cells is groups[-1]:
                         self._check_a_kept_prefill(stations, failed)
                 except TooHot as hot:
                     self._too_hot(stations, hot)

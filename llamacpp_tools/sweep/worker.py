@@ -31,6 +31,7 @@ from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.depthstate import Damaged, DepthStates, Kept, NotKept
 from llamacpp_tools.sweep.lifeline import orders
 from llamacpp_tools.sweep.protocol import (
+    WARMUP_TOKENS,
     Done,
     EventWriter,
     Failure,
@@ -46,7 +47,6 @@ from llamacpp_tools.sweep.protocol import (
 from llamacpp_tools.sweep.threads import auto_threads
 from llamacpp_tools.workloads.cut import prompt_tokens
 
-WARMUP_TOKENS = 64
 WARMUP_STEPS = 4
 
 
