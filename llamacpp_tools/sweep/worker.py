@@ -48,6 +48,8 @@ from llamacpp_tools.sweep.threads import auto_threads
 from llamacpp_tools.workloads.cut import prompt_tokens
 
 WARMUP_STEPS = 4
+# A round that restores its depth measures no prefill: its warm-up only has to touch every weight.
+WARMUP_RESTORED = 16
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,7 +123,8 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         begun = clock()
         if order.warm:
             self._send(Progress("warmup", order.number, 0, 1))
-            session.run(self._prompt[:WARMUP_TOKENS], WARMUP_STEPS + (spec.n_max or 0))
+            tokens = WARMUP_TOKENS if order.prefill else WARMUP_RESTORED
+            session.run(self._prompt[:tokens], WARMUP_STEPS + (spec.n_max or 0))
         kept = None if order.prefill else self._find(order.number)
         restore_ns = 0
         if kept is not None:
