@@ -126,13 +126,20 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
 
     from llamacpp_tools.errors import Interrupted, LltError
     from llamacpp_tools.results.provenance import provenance
-    from llamacpp_tools.results.record import Record, choose_path, path_to_go_on
+    from llamacpp_tools.results.record import Record, choose_path, path_to_go_on, unfinished
     from llamacpp_tools.sweep.identity import ask_device
     from llamacpp_tools.sweep.journal import Journal, journal_path
 
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
-    path = path_to_go_on(asked.out, name) if asked.resume else choose_path(asked.out, name, now)
+    if asked.resume:
+        path = path_to_go_on(asked.out, name)
+    else:
+        path = choose_path(asked.out, name, now)
+        earlier = unfinished(asked.out, name)
+        if earlier is not None:
+            again = f"{command} --resume --out {shlex.quote(str(earlier))}"
+            typer.echo(f"note: {earlier} is not finished; to go on with it: {again}", err=True)
     build, model, header = _ready(planned)
     device = ask_device(build.path)
     known = provenance(build.data, model, device.driver)

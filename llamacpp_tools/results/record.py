@@ -13,7 +13,7 @@ from llamacpp_tools.results import statistics
 from llamacpp_tools.results.blocks import depth_blocks
 from llamacpp_tools.results.cells import mark_throttled, row
 from llamacpp_tools.results.compare import compare
-from llamacpp_tools.results.document import write
+from llamacpp_tools.results.document import read, write
 from llamacpp_tools.results.findings import caveats, findings
 from llamacpp_tools.results.provenance import box, with_device
 from llamacpp_tools.results.schema import Cell, DepthStateCheck, Document, Provenance
@@ -66,15 +66,32 @@ def path_to_go_on(out: Path | None, name: str, folder: Path = Path()) -> Path:
             raise BadInput(f"{out} cannot be gone on with: there is no journal {journal_path(out)}")
         return out
     where = out if out is not None else folder / RESULTS_FOLDER
-    # The times in the names sort as times do.
-    found = sorted(
-        path for path in where.glob(f"{name}-*{SUFFIX}") if _STAMP.fullmatch(path.name[len(name) :])
-    )
+    found = _journalled(where, name)
     if not found:
         raise BadInput(
             f"there is nothing to go on with: no {where / f'{name}-*{SUFFIX}'}; leave --resume out"
         )
-    return found[-1].with_name(found[-1].name.removesuffix(SUFFIX) + ".json")
+    return found[-1]
+
+
+def unfinished(out: Path | None, name: str, folder: Path = Path()) -> Path | None:
+    """The newest result of that name where a new one would go, if its sweep was not brought to its end."""
+    where = out if out is not None else folder / RESULTS_FOLDER
+    found = _journalled(where, name)
+    if not found:
+        return None
+    try:
+        return found[-1] if read(found[-1]).status == "started" else None
+    except BadInput:
+        return None
+
+
+def _journalled(where: Path, name: str) -> list[Path]:
+    """The results of that name which have a journal, oldest first: the times in the names sort as times do."""
+    found = sorted(
+        path for path in where.glob(f"{name}-*{SUFFIX}") if _STAMP.fullmatch(path.name[len(name) :])
+    )
+    return [path.with_name(path.name.removesuffix(SUFFIX) + ".json") for path in found]
 
 
 class ResultNotWritten(LltError):

@@ -7,8 +7,16 @@ import pytest
 
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.results import document
+from llamacpp_tools.results.document import write
 from llamacpp_tools.results.provenance import provenance
-from llamacpp_tools.results.record import Record, choose_path, default_path, depth_state_check, path_to_go_on
+from llamacpp_tools.results.record import (
+    Record,
+    choose_path,
+    default_path,
+    depth_state_check,
+    path_to_go_on,
+    unfinished,
+)
 from llamacpp_tools.results.schema import Document, json_schema
 from llamacpp_tools.sweep.journal import journal_path
 from llamacpp_tools.sweep.validity import check
@@ -129,6 +137,22 @@ def test_the_result_to_go_on_with(tmp_path):
     assert path_to_go_on(folder / "a-x.json", "other") == folder / "a-x.json"
     with pytest.raises(BadInput, match="there is no journal"):
         path_to_go_on(folder / "c.json", "a")
+
+
+def test_the_newest_result_is_unfinished_until_it_is_complete(record, outcomes, tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    assert unfinished(None, "a", tmp_path) is None
+    earlier, later = (folder / f"a-2026112{day}T103005Z.json" for day in (1, 2))
+    for path in (earlier, later):
+        journal_path(path).write_text("")
+    assert unfinished(None, "a", tmp_path) is None, "a result that cannot be read is nobody's hint"
+    write(earlier, record.result)
+    write(later, record.result)
+    assert unfinished(None, "a", tmp_path) == unfinished(folder, "a") == later
+    assert unfinished(later, "a") is None, "a file that is named has nothing to do with the others"
+    write(later, record.finish(outcomes))
+    assert unfinished(None, "a", tmp_path) is None
 
 
 def test_a_kept_prefill_and_a_true_one_are_compared(outcomes):
