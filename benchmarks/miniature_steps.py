@@ -18,7 +18,7 @@ from llamacpp_tools.engine.context import ContextOptions
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.models.ballast import Ballast
 from llamacpp_tools.models.miniature import miniature
-from llamacpp_tools.sweep.threads import auto_threads
+from llamacpp_tools.threads import auto_threads
 from llamacpp_tools.workloads import MEASURED_SEED, prompt_tokens
 
 BALLASTS = {"none": None, "400 MB, 2048 elements": Ballast(400_000_000, 2048)}

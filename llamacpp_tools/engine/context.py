@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llamacpp_tools.engine.model import Model, OutOfMemory
-from llamacpp_tools.errors import BadInput, LltError
-from llamacpp_tools.ffi.closing import Closing
+from llamacpp_tools.errors import BadInput, Interrupted, LltError
+from llamacpp_tools.ffi.handle import Handle
+from llamacpp_tools.threads import auto_threads
 
 FlashAttention = Literal["auto", "on", "off"]
+ABORTED = 2
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 
 
@@ -27,7 +29,7 @@ class ContextOptions:
         n_ubatch: tokens computed at once.
         type_k, type_v: ggml type names of the KV cells.
         flash_attn: `auto` lets libllama decide; quantised V cells need it on.
-        n_threads: threads for decode and prefill.
+        n_threads: threads for decode and prefill; 0 for the physical cores.
         n_rs_seq: recurrent-state snapshots, the largest rollback in tokens.
         swa_full: give windowed layers a full-size cache; then nothing is bounded.
         mtp: make the draft context of the model's MTP block.
@@ -39,14 +41,16 @@ class ContextOptions:
     type_k: str = "f16"
     type_v: str = "f16"
     flash_attn: FlashAttention = "auto"
-    n_threads: int = 1
+    n_threads: int = 0
     n_rs_seq: int = 0
     swa_full: bool = False
     mtp: bool = False
 
 
-class Context(Closing):
+class Context(Handle):
     """A context on a model. Close it, or use it as a context manager; it keeps the model alive.
+
+    A Ctrl-C ends its decodes where somebody watches (see `interrupt`).
 
     Raises:
         BadInput: an option does not fit the model.
@@ -55,8 +59,8 @@ class Context(Closing):
 
     def __init__(self, model: Model, options: ContextOptions) -> None:
         self.model = model
+        options = replace(options, n_threads=options.n_threads or auto_threads())
         self.options = options
-        self._handle: Any = None
         ffi, lib = model.library.ffi, model.library.lib
         params = lib.llama_context_default_params()
         params.n_ctx = options.n_ctx
@@ -74,28 +78,14 @@ class Context(Closing):
         if options.mtp:
             params.ctx_type = lib.LLAMA_CONTEXT_TYPE_MTP
         model.library.forget_log()
-        handle = lib.llama_init_from_model(model.handle, params)
-        if handle == ffi.NULL:
+        pointer = lib.llama_init_from_model(model.handle, params)
+        if pointer == ffi.NULL:
+            model.library.raise_interrupt()
             told = str(model.library.error("libllama could not make a context"))
             raise OutOfMemory(told) if "alloc" in told else BadInput(told)
-        self._handle = handle
-
-    @property
-    def handle(self) -> Any:
-        """The C pointer.
-
-        Raises:
-            ValueError: the context is closed.
-        """
-        if self._handle is None:
-            raise ValueError("the context is closed")
-        return self._handle
-
-    def close(self) -> None:
-        """Free the context; a second call does nothing."""
-        if self._handle is not None:
-            self.model.library.lib.llama_free(self._handle)
-            self._handle = None
+        super().__init__("the context", pointer, lib.llama_free, model)
+        lib.llt_heed_interrupt(pointer)
+        model.library.raise_interrupt()
 
     @property
     def n_ctx(self) -> int:
@@ -110,10 +100,18 @@ class Context(Closing):
     @property
     def memory_bytes(self) -> int:
         """Bytes of KV cells and recurrent state, rollback planes included."""
+        return self._bytes()[0]
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of the buffers that graphs are computed in."""
+        return self._bytes()[1]
+
+    def _bytes(self) -> tuple[int, int]:
         ffi = self.model.library.ffi
         memory, compute = ffi.new("uint64_t *"), ffi.new("uint64_t *")
         self.model.library.lib.llt_context_bytes(self.handle, memory, compute)
-        return int(memory[0])
+        return int(memory[0]), int(compute[0])
 
     def clear(self) -> None:
         """Forget every token; buffers are kept."""
@@ -122,6 +120,9 @@ class Context(Closing):
 
     def failed(self, status: int, what: str) -> LltError:
         """The exception for a status of `llama_decode` (llama.h: 1 no cells, 2 aborted, < -1 fatal)."""
+        self.model.library.raise_interrupt()
+        if status == ABORTED:
+            return Interrupted(f"{what} was stopped")
         told = self.model.library.error(f"{what} failed with status {status}")
         return OutOfMemory(str(told)) if status in (-2, 1) else DecodeFailed(str(told))
 

@@ -1,4 +1,4 @@
-"""Greedy decode of one sequence, plain or with MTP, behind one interface.
+"""Decode of one sequence, greedy or sampled, plain or with MTP, behind one interface.
 
 A decoder owns what the C side keeps between two decodes (batches, queued hidden rows), so that a step is one
 call from Python: nothing is allocated, and no logits are copied.
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llamacpp_tools.engine.context import Context
-from llamacpp_tools.ffi.closing import Closing
+from llamacpp_tools.engine.sampling import Sampler
+from llamacpp_tools.ffi.handle import Handle
 
 Tick = Callable[[int, int], None]
 
+# As many drafted tokens are accepted as the target agrees with.
+BY_AGREEMENT = -1
 _ROLLBACK_REFUSED = -100
 
 
@@ -39,46 +42,45 @@ class Decoder(Protocol):
     """What `generate` needs: fill the caches, then step."""
 
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
-        """Forget all, decode the prompt, return the most likely next token."""
+        """Forget all, decode the prompt, return the token chosen after it."""
 
-    def step(self, token: int, pos: int, out: Any, n_max: int) -> Step:
+    def step(self, token: int, pos: int, out: Any, n_max: int, n_forced: int = BY_AGREEMENT) -> Step:
         """Decode `token` at `pos`; `out` (a C array of tokens) receives what follows it."""
+
+    def sample_with(self, sampler: Sampler | None) -> None:
+        """Choose tokens with a sampler chain from now on; None for the most likely one."""
 
     def close(self) -> None:
         """Free what the C side holds."""
 
 
-class _Base(Closing):
-    def __init__(self, target: Context, ignore_eos: bool) -> None:
+class _Base(Handle):
+    def __init__(self, pointer: Any, free: Any, sample: Any, target: Context, *others: Context) -> None:
+        super().__init__("the decoder", pointer, free, target, *others)
         self._target = target
-        self._ffi = target.model.library.ffi
-        self._lib = target.model.library.lib
-        model = target.model
-        ends = [token for token in range(model.n_vocab) if model.is_end(token)] if ignore_eos else []
-        self._banned = self._ffi.new("llama_token[]", ends)
-        self._n_banned = len(ends)
-        self._held: Any = None
-        self._free: Any = None
+        self._ffi, self._lib = target.model.library.ffi, target.model.library.lib
+        self._sample = sample
+        self._sampler: Sampler | None = None
         self._step = Step()
 
-    @property
-    def _handle(self) -> Any:
-        if self._held is None:
-            raise ValueError("the decoder is closed")
-        return self._held
+    def sample_with(self, sampler: Sampler | None) -> None:
+        """Choose tokens with a sampler chain from now on; None for the most likely one."""
+        self._sample(self.handle, self._ffi.NULL if sampler is None else sampler.handle)
+        self._sampler = sampler
 
-    def close(self) -> None:
-        """Free what the C side holds; a second call does nothing."""
-        if self._held is not None:
-            self._free(self._held)
-            self._held = None
+    def _ready(self) -> None:
+        # A sampler that was closed is an error here, and a crash one call further on.
+        if self._sampler is not None:
+            _ = self._sampler.handle
+        self._target.model.library.raise_interrupt()
 
     def _chunks(self, tokens: Sequence[int], decode: Any, tick: Tick | None) -> None:
+        self._ready()
         n_batch = self._target.options.n_batch
         held = self._ffi.new("llama_token[]", list(tokens))
         for begin in range(0, len(tokens), n_batch):
             count = min(n_batch, len(tokens) - begin)
-            status = decode(self._handle, held + begin, count, begin)
+            status = decode(self.handle, held + begin, count, begin)
             if status != 0:
                 raise self._target.failed(status, f"the prefill of {len(tokens)} tokens at position {begin}")
             if tick:
@@ -94,29 +96,28 @@ class PlainDecoder(_Base):
     """
 
     def __init__(self, target: Context, ignore_eos: bool = False) -> None:
-        super().__init__(target, ignore_eos)
-        self._free = self._lib.llt_plain_free
-        self._held = self._lib.llt_plain_new(
-            target.handle, target.options.n_batch, self._banned, self._n_banned
-        )
+        lib = target.model.library.lib
+        new = lib.llt_plain_new(target.handle, target.options.n_batch, *_banned(target, ignore_eos))
+        super().__init__(new, lib.llt_plain_free, lib.llt_plain_sample, target)
 
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
-        """Forget all, decode the prompt in chunks of `n_batch`, return the most likely next token.
+        """Forget all, decode the prompt in chunks of `n_batch`, return the token chosen after it.
 
         Raises:
             LltError: a decode failed.
         """
         self._target.clear()
         self._chunks(tokens, self._lib.llt_plain_prefill, tick)
-        return int(self._lib.llt_plain_next(self._handle))
+        return int(self._lib.llt_plain_next(self.handle))
 
-    def step(self, token: int, pos: int, out: Any, n_max: int = 0) -> Step:
-        """Decode `token` at `pos`; `out[0]` becomes the most likely token after it.
+    def step(self, token: int, pos: int, out: Any, n_max: int = 0, n_forced: int = BY_AGREEMENT) -> Step:
+        """Decode `token` at `pos`; `out[0]` becomes the token chosen after it.
 
         Raises:
             LltError: the decode failed.
         """
-        status = self._lib.llt_plain_step(self._handle, token, pos, out)
+        self._ready()
+        status = self._lib.llt_plain_step(self.handle, token, pos, out)
         if status != 0:
             raise self._target.failed(status, f"the decode at position {pos}")
         return self._step
@@ -130,23 +131,22 @@ class MtpDecoder(_Base):
         draft: a context with `mtp=True` on the same model.
         n_max: the largest draft, in tokens.
         p_min: a draft ends before a token whose probability (among the ten likeliest) is lower.
-        ignore_eos: never choose a token that ends the generation.
+        ignore_eos: never choose a token that ends the generation (a sampler has to ban them itself).
     """
 
     def __init__(
         self, target: Context, draft: Context, n_max: int, p_min: float = 0.0, ignore_eos: bool = False
     ) -> None:
-        super().__init__(target, ignore_eos)
+        lib = target.model.library.lib
+        size = (target.options.n_batch, n_max)
+        new = lib.llt_mtp_new(target.handle, draft.handle, *size, *_banned(target, ignore_eos))
+        super().__init__(new, lib.llt_mtp_free, lib.llt_mtp_sample, target, draft)
         self._draft = draft
         self._p_min = p_min
         self._told = self._ffi.new("struct llt_mtp_told *")
-        self._free = self._lib.llt_mtp_free
-        self._held = self._lib.llt_mtp_new(
-            target.handle, draft.handle, target.options.n_batch, n_max, self._banned, self._n_banned
-        )
 
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
-        """Forget all, decode the prompt in both contexts, return the most likely next token.
+        """Forget all, decode the prompt in both contexts, return the token chosen after it.
 
         Raises:
             LltError: a decode failed.
@@ -155,28 +155,30 @@ class MtpDecoder(_Base):
         self._draft.clear()
         self.reset()
         self._chunks(tokens, self._lib.llt_mtp_prefill, tick)
-        return int(self._lib.llt_mtp_next(self._handle))
+        return int(self._lib.llt_mtp_next(self.handle))
 
     def reset(self) -> None:
         """Forget what is queued for the draft context, and the carried row."""
-        self._lib.llt_mtp_reset(self._handle)
+        self._lib.llt_mtp_reset(self.handle)
 
     def carried(self) -> memoryview:
         """The trunk's hidden row at the last decoded position, as writable bytes that live as long as this."""
         n_embd = int(self._lib.llama_model_n_embd(self._target.model.handle))
-        row = self._lib.llt_mtp_carried(self._handle)
+        row = self._lib.llt_mtp_carried(self.handle)
         return memoryview(self._ffi.buffer(row, n_embd * self._ffi.sizeof("float"))).cast("B")
 
-    def step(self, token: int, pos: int, out: Any, n_max: int) -> Step:
+    def step(self, token: int, pos: int, out: Any, n_max: int, n_forced: int = BY_AGREEMENT) -> Step:
         """Draft up to `n_max` tokens after `token` (which stands at `pos`) and verify them.
 
-        `out` must have room for `n_max + 1` tokens and receives `n_tokens` of the returned step.
+        `out` must have room for `n_max + 1` tokens and receives `n_tokens` of the returned step. With `n_forced` not
+        negative that many drafted tokens are accepted, whatever the target says: the text means nothing then.
 
         Raises:
             LltError: a decode failed, or the recurrent state could not be rolled back.
         """
+        self._ready()
         told = self._told
-        status = self._lib.llt_mtp_step(self._handle, token, pos, n_max, self._p_min, out, told)
+        status = self._lib.llt_mtp_step(self.handle, token, pos, n_max, self._p_min, n_forced, out, told)
         if status == _ROLLBACK_REFUSED:
             raise self._target.failed(
                 status, f"the rollback of {told.n_drafted - told.n_accepted} tokens at position {pos}"
@@ -191,3 +193,9 @@ class MtpDecoder(_Base):
         step.draft_ns = told.draft_ns
         step.verify_ns = told.verify_ns
         return step
+
+
+def _banned(target: Context, ignore_eos: bool) -> tuple[Any, int]:
+    """The tokens that are never chosen, as a C array that the decoder copies, and their number."""
+    banned = sorted(target.model.end_tokens) if ignore_eos else []
+    return target.model.library.ffi.new("llama_token[]", banned), len(banned)

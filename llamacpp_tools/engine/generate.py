@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from llamacpp_tools.engine.decode import Decoder, Tick
-from llamacpp_tools.engine.model import Model
+from llamacpp_tools.engine.decode import BY_AGREEMENT, Decoder, Tick
+
+TICK_NS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Filled:
 
     Attributes:
         n_prompt: its tokens; generation goes on at this position.
-        token: the most likely token after it.
+        token: the token chosen after it.
         prefill_ns: time of the prefill that put it there, until `token` was known.
     """
 
@@ -70,73 +73,117 @@ def fill(decoder: Decoder, prompt: Sequence[int], tick: Tick | None = None) -> F
     return Filled(len(prompt), token, time.perf_counter_ns() - begun)
 
 
-def go_on(
-    model: Model,
-    decoder: Decoder,
-    filled: Filled,
-    n_predict: int,
-    n_max: int = 0,
-    ignore_eos: bool = False,
-    tick: Callable[[int], None] | None = None,
-) -> Generation:
-    """Generate `n_predict` tokens after what stands in the caches, fewer if the model ends the text.
+@dataclass(frozen=True)
+class Limits:
+    """When a generation ends, and how much is drafted on the way.
 
-    The last draft is cut so that no more than `n_predict` tokens come out, as llama-server does.
+    Attributes:
+        n_predict: tokens to generate, at least one; the last draft is cut so that no more come out, as llama-server
+            does.
+        n_max: the longest draft; 0 without MTP.
+        ends: tokens that end the text; such a token is the last one.
+        accepts: drafted tokens to accept in each step, whatever the target says, again from the start when it is
+            through; empty for those that the target agrees with.
+    """
+
+    n_predict: int
+    n_max: int = 0
+    ends: frozenset[int] = frozenset()
+    accepts: tuple[int, ...] = ()
+
+
+class Run:
+    """A generation under way: iterate over it, once, for the tokens of each step; `done` is what came of it.
+
+    Only the steps are timed, so whoever iterates may take as long as they like.
+    """
+
+    def __init__(self, decoder: Decoder, filled: Filled, limits: Limits, ffi: Any) -> None:
+        """Nothing is decoded yet.
+
+        Args:
+            decoder: plain or MTP, with the prompt in its caches.
+            filled: what stands there.
+            limits: when it ends.
+            ffi: of the library that the decoder runs on.
+        """
+        self._decoder = decoder
+        self._filled = filled
+        self._limits = limits
+        self._ffi = ffi
+        self._tokens = [filled.token]
+        self._step_ns: list[int] = []
+        self._drafted, self._accepted = [0] * limits.n_max, [0] * limits.n_max
+        self._draft_ns = self._verify_ns = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The tokens of each step, the first being the one that the prefill gave.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        limits, clock, unpack = self._limits, time.perf_counter_ns, self._ffi.unpack
+        decode, tokens, ends = self._decoder.step, self._tokens, limits.ends
+        drafted, accepted = self._drafted, self._accepted
+        out = self._ffi.new("llama_token[]", limits.n_max + 1)
+        forced = itertools.cycle(limits.accepts or (BY_AGREEMENT,))
+        pos = self._filled.n_prompt
+        yield tokens[:1]
+        while len(tokens) < limits.n_predict and tokens[-1] not in ends:
+            n_max = min(limits.n_max, limits.n_predict - len(tokens) - 1)
+            n_forced = next(forced)
+            at = clock()
+            step = decode(tokens[-1], pos, out, n_max, n_forced)
+            self._step_ns.append(clock() - at)
+            made = unpack(out, step.n_tokens)
+            pos += step.n_tokens
+            # A verified draft can run past the token that ends the text.
+            if ends and not ends.isdisjoint(made):
+                made = made[: next(index for index, token in enumerate(made) if token in ends) + 1]
+            tokens.extend(made)
+            for position in range(step.n_drafted):
+                drafted[position] += 1
+                accepted[position] += position < step.n_accepted
+            self._draft_ns += step.draft_ns
+            self._verify_ns += step.verify_ns
+            yield made
+
+    @property
+    def done(self) -> Generation:
+        """What was generated so far."""
+        return Generation(
+            tuple(self._tokens),
+            self._filled.prefill_ns,
+            tuple(self._step_ns),
+            sum(self._step_ns),
+            tuple(self._drafted),
+            tuple(self._accepted),
+            self._draft_ns,
+            self._verify_ns,
+        )
+
+
+def go_on(
+    decoder: Decoder, filled: Filled, limits: Limits, ffi: Any, tick: Callable[[int], None] | None = None
+) -> Generation:
+    """Generate after what stands in the caches.
 
     Args:
-        model: the model that the decoder runs on.
         decoder: plain or MTP.
         filled: what stands in the decoder's caches.
-        n_predict: tokens to generate, at least one.
-        n_max: the longest draft; 0 without MTP.
-        ignore_eos: go on past an end-of-generation token (the decoder must ban them, too).
+        limits: when it ends.
+        ffi: of the library that the decoder runs on.
         tick: called with the tokens generated so far, about every 50 ms, between two steps.
 
     Raises:
         LltError: a decode failed.
     """
-    clock = time.perf_counter_ns
-    token = filled.token
-    out = model.library.ffi.new("llama_token[]", n_max + 1)
-    tokens = [token]
-    step_ns: list[int] = []
-    drafted, accepted = [0] * n_max, [0] * n_max
-    draft_ns = verify_ns = 0
-    ends = frozenset() if ignore_eos else frozenset(t for t in range(model.n_vocab) if model.is_end(t))
-    pos = filled.n_prompt
-    next_tick = clock() + 50_000_000
-    while len(tokens) < n_predict and token not in ends:
-        at = clock()
-        step = decoder.step(token, pos, out, min(n_max, n_predict - len(tokens) - 1))
-        now = clock()
-        step_ns.append(now - at)
-        count = step.n_tokens
-        tokens.extend(out[0:count])
-        for position in range(step.n_drafted):
-            drafted[position] += 1
-            accepted[position] += position < step.n_accepted
-        draft_ns += step.draft_ns
-        verify_ns += step.verify_ns
-        pos += count
-        token = tokens[-1]
-        if now > next_tick and tick:
-            tick(len(tokens))
-            next_tick = clock() + 50_000_000
-    if ends:
-        tokens = _cut_after_end(tokens, ends)
-    return Generation(
-        tuple(tokens),
-        filled.prefill_ns,
-        tuple(step_ns),
-        sum(step_ns),
-        tuple(drafted),
-        tuple(accepted),
-        draft_ns,
-        verify_ns,
-    )
-
-
-def _cut_after_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
-    # A verified draft can run past the token that ends the text.
-    first = next((index for index, token in enumerate(tokens) if token in ends), None)
-    return tokens if first is None else tokens[: first + 1]
+    clock, count = time.perf_counter_ns, 0
+    run = Run(decoder, filled, limits, ffi)
+    next_tick = clock() + TICK_NS
+    for made in run:
+        count += len(made)
+        if tick and clock() > next_tick:
+            tick(count)
+            next_tick = clock() + TICK_NS
+    return run.done

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.engine.recipe import Recipe, override_array
 from llamacpp_tools.errors import BadInput, LltError
-from llamacpp_tools.ffi.closing import Closing
+from llamacpp_tools.ffi.handle import Handle
 from llamacpp_tools.ffi.library import Library
 from llamacpp_tools.models.header import check_gguf
 
@@ -20,8 +22,8 @@ class OutOfMemory(LltError):
     exit_code = 3
 
 
-class Model(Closing):
-    """A model in memory. Close it, or use it as a context manager; its contexts must be closed first.
+class Model(Handle):
+    """A model in memory. Close it, or use it as a context manager; its contexts are closed with it.
 
     Args:
         library: where libllama comes from.
@@ -57,30 +59,19 @@ class Model(Closing):
             raise BadInput(f"the recipe does not fit into an override: {error}") from error
         params.kv_overrides = overrides
         library.forget_log()
-        self._handle = lib.llama_model_load_from_file(str(path).encode(), params)
-        if self._handle == ffi.NULL:
+        pointer = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if pointer == ffi.NULL:
+            library.raise_interrupt()
             told = str(library.error(f"{path} cannot be loaded"))
             raise OutOfMemory(told) if "alloc" in told else BadInput(told)
-        self._vocab = lib.llama_model_get_vocab(self._handle)
+        super().__init__(f"the model {path}", pointer, lib.llama_model_free)
+        library.raise_interrupt()
 
     @property
-    def handle(self) -> Any:
-        """The C pointer.
+    def _vocab(self) -> Any:
+        return self.library.lib.llama_model_get_vocab(self.handle)
 
-        Raises:
-            ValueError: the model is closed.
-        """
-        if self._handle is None:
-            raise ValueError(f"the model {self.path} is closed")
-        return self._handle
-
-    def close(self) -> None:
-        """Free the model; a second call does nothing."""
-        if self._handle is not None:
-            self.library.lib.llama_model_free(self._handle)
-            self._handle = None
-
-    @property
+    @cached_property
     def n_vocab(self) -> int:
         """Tokens in the vocabulary."""
         return int(self.library.lib.llama_vocab_n_tokens(self._vocab))
@@ -128,9 +119,21 @@ class Model(Closing):
             count = lib.llama_detokenize(self._vocab, held, len(tokens), out, -count, False, True)
         return bytes(ffi.buffer(out, count)).decode("utf-8", "replace")
 
-    def is_end(self, token: int) -> bool:
-        """True if the token ends a generation."""
-        return bool(self.library.lib.llama_vocab_is_eog(self._vocab, token))
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token, which may be part of a character; special tokens have their names."""
+        ffi, lib = self.library.ffi, self.library.lib
+        out = ffi.new("char[]", 64)
+        count = lib.llama_token_to_piece(self._vocab, token, out, 64, 0, True)
+        if count < 0:
+            out = ffi.new("char[]", -count)
+            count = lib.llama_token_to_piece(self._vocab, token, out, -count, 0, True)
+        return bytes(ffi.buffer(out, count))
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end a generation."""
+        lib, vocab = self.library.lib, self._vocab
+        return frozenset(token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(vocab, token))
 
     def devices(self) -> list[str]:
         """Descriptions of the devices this process can compute on; the CPU comes last."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llamacpp_tools.closing import Closing
 from llamacpp_tools.engine.context import Context, ContextOptions
 from llamacpp_tools.engine.decode import Decoder, MtpDecoder, PlainDecoder, Tick
-from llamacpp_tools.engine.generate import Filled, Generation, fill, go_on
+from llamacpp_tools.engine.generate import Filled, Generation, Limits, Run, fill, go_on
+from llamacpp_tools.engine.interrupt import interruptible
 from llamacpp_tools.engine.model import ALL_LAYERS, Model
 from llamacpp_tools.engine.recipe import Recipe
+from llamacpp_tools.engine.sampling import Sampler, Sampling
+from llamacpp_tools.engine.stream import Stream
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.ffi.closing import Closing
 from llamacpp_tools.ffi.library import Library
 
 
@@ -74,6 +77,43 @@ class Session(Closing):
         """The decoder of this mode."""
         return self._decoder
 
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        n_predict: int = 128,
+        sampling: Sampling | None = None,
+        stop: Collection[int] = (),
+        accepts: Sequence[int] = (),
+    ) -> Stream:
+        """A text after `prompt`, plain or with MTP, whichever the mode is; it is computed as it is iterated over.
+
+        Args:
+            prompt: text, or token ids; at least one token.
+            n_predict: tokens to generate, at most.
+            sampling: how tokens are drawn; None for the most likely one each time.
+            stop: tokens that end the text, beside those of the model (which do unless `ignore_eos`).
+            accepts: drafted tokens to accept in each step, whatever the model says, for measuring what a step costs
+                at a given acceptance; the text means nothing then.
+
+        Raises:
+            BadInput: the prompt is empty or does not fit, or acceptance is forced without MTP.
+        """
+        tokens = self.model.tokenize(prompt, add_special=True) if isinstance(prompt, str) else list(prompt)
+        self._check(tokens, n_predict, accepts)
+        limits = self._limits(n_predict, stop, accepts)
+
+        def begin() -> Iterator[Run]:
+            with contextlib.ExitStack() as stack:
+                if sampling is not None:
+                    banned = self.model.end_tokens if self.options.ignore_eos else ()
+                    sampler = stack.enter_context(Sampler(self.model, sampling, sorted(banned)))
+                    self._decoder.sample_with(sampler)
+                    stack.callback(self._decoder.sample_with, None)
+                stack.enter_context(interruptible(self.model.library))
+                yield Run(self._decoder, fill(self._decoder, tokens), limits, self.model.library.ffi)
+
+        return Stream(self.model, begin, limits.ends)
+
     def fill(self, prompt: Sequence[int], tick: Tick | None = None) -> Filled:
         """Forget all and prefill `prompt` (see `generate.fill`).
 
@@ -82,9 +122,16 @@ class Session(Closing):
             LltError: a decode failed.
         """
         self._check_room(len(prompt), 0)
-        return fill(self._decoder, prompt, tick)
+        with interruptible(self.model.library):
+            return fill(self._decoder, prompt, tick)
 
-    def go_on(self, filled: Filled, n_predict: int, tick: Callable[[int], None] | None = None) -> Generation:
+    def go_on(
+        self,
+        filled: Filled,
+        n_predict: int,
+        tick: Callable[[int], None] | None = None,
+        accepts: Sequence[int] = (),
+    ) -> Generation:
         """Generate after what stands in the caches (see `generate.go_on`).
 
         Raises:
@@ -92,10 +139,9 @@ class Session(Closing):
             LltError: a decode failed.
         """
         self._check_room(filled.n_prompt, n_predict)
-        options = self.options
-        return go_on(
-            self.model, self._decoder, filled, n_predict, options.n_max or 0, options.ignore_eos, tick
-        )
+        limits = self._limits(n_predict, (), accepts)
+        with interruptible(self.model.library):
+            return go_on(self._decoder, filled, limits, self.model.library.ffi, tick)
 
     def run(
         self,
@@ -112,6 +158,23 @@ class Session(Closing):
         """
         self._check_room(len(prompt), n_predict)
         return self.go_on(self.fill(prompt, prefill_tick), n_predict, decode_tick)
+
+    def _limits(self, n_predict: int, stop: Collection[int], accepts: Sequence[int]) -> Limits:
+        options = self.options
+        ends = frozenset(stop) if options.ignore_eos else self.model.end_tokens | frozenset(stop)
+        return Limits(n_predict, options.n_max or 0, ends, tuple(accepts))
+
+    def _check(self, tokens: Sequence[int], n_predict: int, accepts: Sequence[int]) -> None:
+        self._check_room(len(tokens), n_predict)
+        n_vocab = self.model.n_vocab
+        odd = next((token for token in tokens if not 0 <= token < n_vocab), None)
+        if not tokens or odd is not None or n_predict < 1:
+            what = "an empty prompt" if not tokens else f"{n_predict} tokens to generate"
+            raise BadInput(
+                f"token {odd} is not one of the {n_vocab}" if odd is not None else f"there is {what}"
+            )
+        if accepts and self.options.n_max is None:
+            raise BadInput("there is nothing to accept: the session drafts nothing (n_max is not set)")
 
     def _check_room(self, n_prompt: int, n_predict: int) -> None:
         if n_prompt + n_predict > self.target.n_ctx:

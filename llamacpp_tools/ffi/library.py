@@ -54,7 +54,10 @@ class Library:
         self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
         self._partial = ""
         self._level = logging.DEBUG
-        self._callback = ffi.callback("void(enum ggml_log_level, const char *, void *)", self._on_log)
+        self._interrupt: BaseException | None = None
+        self._callback = ffi.callback(
+            "void(enum ggml_log_level, const char *, void *)", self._on_log, onerror=self._on_escape
+        )
         lib.llama_log_set(self._callback, ffi.NULL)
         lib.ggml_backend_load_all()
         lib.llama_backend_init()
@@ -69,6 +72,20 @@ class Library:
                 self._take(line.rstrip())
         except Exception:
             self._partial = ""
+
+    def _on_escape(self, _kind: Any, error: BaseException, _trace: Any) -> None:
+        # A signal's handler runs wherever the interpreter next is, which is here when the library says something.
+        self._interrupt = error
+
+    def raise_interrupt(self) -> None:
+        """Raise what a signal's handler raised while the library called back, where it could not get out.
+
+        Raises:
+            KeyboardInterrupt: or whatever else the handler raised.
+        """
+        if self._interrupt is not None:
+            error, self._interrupt = self._interrupt, None
+            raise error
 
     def _take(self, line: str) -> None:
         if not line.strip(". "):

@@ -22,11 +22,11 @@ from typing import Any
 
 import psutil
 
+from llamacpp_tools.closing import Closing
 from llamacpp_tools.engine.generate import Filled
 from llamacpp_tools.engine.session import Session
 from llamacpp_tools.engine.state import Parts, parts_of, restore, save
 from llamacpp_tools.errors import LltError
-from llamacpp_tools.ffi.closing import Closing
 
 MAGIC = b"lltdepth"
 VERSION = 1

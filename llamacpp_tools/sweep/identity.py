@@ -19,7 +19,7 @@ from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.files import sha256_file
 from llamacpp_tools.sweep.config import FileWorkload, SweepConfig
 from llamacpp_tools.sweep.plan import workload_label
-from llamacpp_tools.sweep.threads import auto_threads
+from llamacpp_tools.threads import auto_threads
 from llamacpp_tools.workloads import prompt_text
 
 PROBE_S = 120.0

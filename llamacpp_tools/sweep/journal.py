@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llamacpp_tools.closing import Closing
 from llamacpp_tools.errors import BadInput, LltError
-from llamacpp_tools.ffi.closing import Closing
 from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.heat import HeatLog
 from llamacpp_tools.sweep.outcome import STATUSES, Conditions, Status

@@ -117,9 +117,10 @@ def _compute(header: GgufHeader, spec: CellSpec) -> int:
     """Graph buffers: one ubatch of logits, activations and masks, and attention's scores without flash attention."""
     rows = min(spec.n_ubatch, spec.n_ctx)
     activations = 24 * header.n_embd * 4 * rows
-    mask = 2 * 4 * spec.n_ctx * rows // (1 if spec.flash_attn is False else 2)
+    # The mask is f16 for flash attention, else f32 like the scores.
+    mask = (4 if spec.flash_attn is False else 2) * spec.n_ctx * rows
     heads = max(header.n_head, default=1)
-    scores = 2 * 4 * heads * spec.n_ctx * rows if spec.flash_attn is False else 0
+    scores = 4 * heads * spec.n_ctx * rows if spec.flash_attn is False else 0
     hidden_rows = 4 * header.n_embd * spec.n_batch if spec.mtp else 0
     return 4 * header.n_vocab * rows + activations + mask + scores + hidden_rows
 

@@ -44,7 +44,7 @@ from llamacpp_tools.sweep.protocol import (
     decode_order,
     read_request,
 )
-from llamacpp_tools.sweep.threads import auto_threads
+from llamacpp_tools.threads import auto_threads
 from llamacpp_tools.workloads.cut import prompt_tokens
 
 WARMUP_STEPS = 4

@@ -40,6 +40,9 @@ def main() -> int:
             "drafted": np.array(made.drafted),
             "accepted": np.array(made.accepted),
             "memory_bytes": np.array(session.target.memory_bytes),
+            "compute_bytes": np.array(
+                sum(each.compute_bytes for each in (session.target, session.draft) if each is not None)
+            ),
             "n_rs_seq": np.array(session.target.n_rs_seq),
             "n_ctx": np.array(session.target.n_ctx),
             "text": np.array(session.model.detokenize(list(made.tokens))),

@@ -4,6 +4,7 @@ import pytest
 
 from llamacpp_tools.models.header import check_gguf
 from llamacpp_tools.sweep import memory
+from llamacpp_tools.sweep.cell import context_size
 from llamacpp_tools.sweep.identity import Device
 from llamacpp_tools.sweep.plan import plan
 from llamacpp_tools.sweep.room import Room
@@ -37,10 +38,10 @@ def test_what_does_not_fit_is_said_with_what_would(header, deep):
     wanted = memory.need(header, deep[0])
     reason = memory.too_large(header, deep[0], wanted.total)
     assert reason.startswith("it needs about ") and reason.endswith("q8_0 for type_k and type_v would fit")
-    tight = wanted.weights + memory.PROCESS_BYTES + wanted.compute + wanted.kv // 8
-    assert "a depth of 32768 would fit" in memory.too_large(
-        header, replace(deep[0], flash_attn=False), tight * 2
-    )
+    slow = replace(deep[0], flash_attn=False)
+    half = replace(slow, n_depth=32768, n_ctx=context_size(32768, slow.n_predict, slow.n_max))
+    enough = int(memory.need(header, half).total / memory.USABLE) + 1
+    assert "a depth of 32768 would fit" in memory.too_large(header, slow, enough)
     assert memory.too_large(header, deep[0], 1 << 20).endswith("no smaller cache or depth would fit")
 
 

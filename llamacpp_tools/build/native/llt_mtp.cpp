@@ -9,6 +9,7 @@
 
 #include "llama-ext.h"
 #include "llt_batch.h"
+#include "llt_choice.h"
 
 #include <algorithm>
 #include <chrono>
@@ -59,7 +60,7 @@ float top_share(const float * logits, int32_t n, int32_t best) {
 struct llt_mtp {
     llama_context * target;
     llama_context * draft;
-    int32_t         n_vocab;
+    llt_choice      choose;
     int32_t         n_embd;
     int32_t         n_batch;
     int32_t         n_max;
@@ -70,11 +71,6 @@ struct llt_mtp {
 
     std::vector<float>       carried; // the trunk's row at the last decoded position
     std::vector<llama_token> drafted;
-    std::vector<llama_token> banned;
-
-    llama_token choose(int32_t row) const {
-        return llt_argmax(llama_get_logits_ith(target, row), n_vocab, banned.data(), (int32_t) banned.size());
-    }
 
     void push(llama_token token, llama_pos pos, const float * row) {
         const int32_t i = pending.n_tokens++;
@@ -96,24 +92,18 @@ struct llt_mtp {
 
 llt_mtp * llt_mtp_new(llama_context * target, llama_context * draft, int32_t n_batch, int32_t n_max,
         const llama_token * banned, int32_t n_banned) {
-    const llama_model * model = llama_get_model(target);
-
-    auto * mtp = new llt_mtp;
-    mtp->target  = target;
-    mtp->draft   = draft;
-    mtp->n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
-    mtp->n_embd  = llama_model_n_embd(model);
-    mtp->n_batch = n_batch;
-    mtp->n_max   = n_max;
-    mtp->carried.assign(mtp->n_embd, 0.0f);
-    mtp->drafted.resize(n_max + 1);
-    mtp->banned.assign(banned, banned + n_banned);
-
+    const int32_t n_embd    = llama_model_n_embd(llama_get_model(target));
     const int32_t n_pending = std::max(n_batch, n_max + 1);
-    mtp->verify  = llama_batch_init(n_max + 1, 0, 1);
-    mtp->prompt  = llama_batch_init(n_batch, 0, 1);
-    mtp->pending = batch_with_both(n_pending, mtp->n_embd);
-    mtp->one     = batch_with_both(1, mtp->n_embd);
+
+    auto * mtp = new llt_mtp {
+        target, draft, llt_choice(target, banned, n_banned), n_embd, n_batch, n_max,
+        /* verify  */ llama_batch_init(n_max + 1, 0, 1),
+        /* prompt  */ llama_batch_init(n_batch, 0, 1),
+        /* pending */ batch_with_both(n_pending, n_embd),
+        /* one     */ batch_with_both(1, n_embd),
+        /* carried */ std::vector<float>(n_embd, 0.0f),
+        /* drafted */ std::vector<llama_token>(n_max + 1),
+    };
     llt_batch_use_sequence_0(mtp->verify, n_max + 1);
     llt_batch_use_sequence_0(mtp->prompt, n_batch);
     llt_batch_use_sequence_0(mtp->pending, n_pending);
@@ -161,13 +151,17 @@ int32_t llt_mtp_prefill(llt_mtp * mtp, const llama_token * tokens, int32_t n, ll
     return mtp->flush();
 }
 
+void llt_mtp_sample(llt_mtp * mtp, llama_sampler * sampler) {
+    mtp->choose.sampler = sampler;
+}
+
 void llt_mtp_reset(llt_mtp * mtp) {
     mtp->pending.n_tokens = 0;
     std::fill(mtp->carried.begin(), mtp->carried.end(), 0.0f);
 }
 
 llama_token llt_mtp_next(llt_mtp * mtp) {
-    return mtp->choose(-1);
+    return mtp->choose(mtp->target, -1);
 }
 
 float * llt_mtp_carried(llt_mtp * mtp) {
@@ -194,8 +188,8 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
     int32_t status = mtp->flush();
     while (status == 0) {
         const float * logits = llama_get_logits_ith(mtp->draft, -1);
-        const int32_t best   = llt_argmax(logits, mtp->n_vocab, nullptr, 0);
-        if (p_min > 0.0f && top_share(logits, mtp->n_vocab, best) < p_min) {
+        const int32_t best   = llt_argmax(logits, mtp->choose.n_vocab, nullptr, 0);
+        if (p_min > 0.0f && top_share(logits, mtp->choose.n_vocab, best) < p_min) {
             break;
         }
         mtp->drafted[told->n_drafted++] = best;
@@ -211,8 +205,10 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
     return status;
 }
 
-// Verify the draft in one target batch, keep what agrees, and queue the true pairs for the draft context.
-static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, llama_token * out, llt_mtp_told * told) {
+// Verify the draft in one target batch, keep what agrees (or n_forced of it, if that is not negative), and queue the
+// true pairs for the draft context.
+static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_forced, llama_token * out,
+        llt_mtp_told * told) {
     llama_batch & batch = mtp->verify;
     batch.n_tokens = told->n_drafted + 1;
     batch.token[0] = last;
@@ -227,10 +223,13 @@ static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, llam
     }
     int32_t n = 0;
     for (;; ++n) {
-        out[n] = mtp->choose(n);
-        if (n == told->n_drafted || out[n] != mtp->drafted[n]) {
+        // Chosen also where the choice is not asked for, so that a forced step costs what a free one does.
+        out[n] = mtp->choose(mtp->target, n);
+        const bool agrees = n < told->n_drafted && (n_forced < 0 ? out[n] == mtp->drafted[n] : n < n_forced);
+        if (!agrees) {
             break;
         }
+        out[n] = mtp->drafted[n];
     }
     told->n_accepted = n;
 
@@ -242,8 +241,8 @@ static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, llam
     return 0;
 }
 
-int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min, llama_token * out,
-        llt_mtp_told * told) {
+int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min, int32_t n_forced,
+        llama_token * out, llt_mtp_told * told) {
     *told = {};
 
     const int64_t t0 = now_ns();
@@ -254,7 +253,7 @@ int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_m
         return told->status_draft;
     }
 
-    told->status_target = verify_draft(mtp, last, pos, out, told);
+    told->status_target = verify_draft(mtp, last, pos, n_forced, out, told);
     if (told->status_target == 0) {
         // What was rejected leaves both caches. In the draft context also the accepted guesses go: they were
         // made from its own hidden rows, and the trunk's rows for them wait in `pending`.

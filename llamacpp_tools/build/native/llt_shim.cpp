@@ -2,9 +2,9 @@
 
 #include "llama-ext.h"
 #include "llt_batch.h"
+#include "llt_choice.h"
 
 #include <algorithm>
-#include <vector>
 
 void llt_context_bytes(const llama_context * ctx, uint64_t * memory, uint64_t * compute) {
     *memory  = 0;
@@ -33,19 +33,14 @@ int32_t llt_argmax(const float * values, int32_t n, const llama_token * banned, 
 
 struct llt_plain {
     llama_context * ctx;
-    int32_t         n_vocab;
+    llt_choice      choose;
     llama_batch     prompt;
     llama_batch     one;
-
-    std::vector<llama_token> banned;
 };
 
 llt_plain * llt_plain_new(llama_context * ctx, int32_t n_batch, const llama_token * banned, int32_t n_banned) {
-    const llama_vocab * vocab = llama_model_get_vocab(llama_get_model(ctx));
-
     auto * plain = new llt_plain {
-        ctx, llama_vocab_n_tokens(vocab), llama_batch_init(n_batch, 0, 1), llama_batch_init(1, 0, 1),
-        std::vector<llama_token>(banned, banned + n_banned),
+        ctx, llt_choice(ctx, banned, n_banned), llama_batch_init(n_batch, 0, 1), llama_batch_init(1, 0, 1),
     };
     llt_batch_use_sequence_0(plain->prompt, n_batch);
     llt_batch_use_sequence_0(plain->one, 1);
@@ -63,14 +58,17 @@ void llt_plain_free(llt_plain * plain) {
     delete plain;
 }
 
+void llt_plain_sample(llt_plain * plain, llama_sampler * sampler) {
+    plain->choose.sampler = sampler;
+}
+
 int32_t llt_plain_prefill(llt_plain * plain, const llama_token * tokens, int32_t n, llama_pos pos0) {
     llt_batch_fill_prompt(plain->prompt, tokens, n, pos0);
     return llama_decode(plain->ctx, plain->prompt);
 }
 
 llama_token llt_plain_next(llt_plain * plain) {
-    return llt_argmax(llama_get_logits_ith(plain->ctx, -1), plain->n_vocab, plain->banned.data(),
-            (int32_t) plain->banned.size());
+    return plain->choose(plain->ctx, -1);
 }
 
 int32_t llt_plain_step(llt_plain * plain, llama_token token, llama_pos pos, llama_token * next) {

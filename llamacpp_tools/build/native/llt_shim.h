@@ -21,24 +21,35 @@ LLT_API void llt_context_bytes(const struct llama_context * ctx, uint64_t * memo
 // indices in `banned` are never chosen (end-of-generation tokens, when they are to be ignored).
 LLT_API int32_t llt_argmax(const float * values, int32_t n, const llama_token * banned, int32_t n_banned);
 
-// Plain greedy decode. `banned` is copied.
+// Ctrl-C. Between watch and unwatch SIGINT ends a decode of a context that heeds it (llama_decode's status 2, on the
+// CPU) and then goes to the handler that was there. Watch says whether it watches now: not where another call does
+// already, nor where nobody handles the signal. Call both from the thread that installs signal handlers.
+LLT_API bool llt_watch_interrupt(void);
+LLT_API void llt_unwatch_interrupt(void);
+LLT_API void llt_heed_interrupt(struct llama_context * ctx);
+
+// Plain decode, greedy or sampled. `banned` is copied.
 struct llt_plain;
 
 LLT_API struct llt_plain * llt_plain_new(struct llama_context * ctx, int32_t n_batch,
         const llama_token * banned, int32_t n_banned);
 LLT_API void               llt_plain_free(struct llt_plain * plain);
 
+// Choose tokens with a sampler chain, which stays the caller's; NULL for the most likely one. `banned` is for greedy
+// choice alone: a chain bans with a sampler of its own.
+LLT_API void llt_plain_sample(struct llt_plain * plain, struct llama_sampler * sampler);
+
 // Decode n tokens at positions pos0.. (n <= n_batch); logits are kept for the last one only.
 // Returns llama_decode's status.
 LLT_API int32_t llt_plain_prefill(struct llt_plain * plain, const llama_token * tokens, int32_t n, llama_pos pos0);
 
-// Decode one token at pos and return in *next the most likely token after it.
+// Decode one token at pos and return in *next the token chosen after it.
 LLT_API int32_t llt_plain_step(struct llt_plain * plain, llama_token token, llama_pos pos, llama_token * next);
 
-// The most likely token after the last prefill.
+// The token chosen after the last prefill.
 LLT_API llama_token llt_plain_next(struct llt_plain * plain);
 
-// MTP draft and verify, one sequence, greedy. The target context must have been made with n_rs_seq >= n_max,
+// MTP draft and verify, one sequence, drafts greedy. The target context must have been made with n_rs_seq >= n_max,
 // the draft context with ctx_type MTP on the same model.
 struct llt_mtp;
 
@@ -56,13 +67,16 @@ LLT_API struct llt_mtp * llt_mtp_new(struct llama_context * target, struct llama
         int32_t n_batch, int32_t n_max, const llama_token * banned, int32_t n_banned);
 LLT_API void             llt_mtp_free(struct llt_mtp * mtp);
 
+// As llt_plain_sample: how the target's tokens are chosen, which a drafted one must equal to be accepted.
+LLT_API void llt_mtp_sample(struct llt_mtp * mtp, struct llama_sampler * sampler);
+
 // Decode n prompt tokens at positions pos0.. in both contexts. Returns llama_decode's status.
 LLT_API int32_t llt_mtp_prefill(struct llt_mtp * mtp, const llama_token * tokens, int32_t n, llama_pos pos0);
 
 // Forget the sequence: what is queued for the draft context and the carried hidden row.
 LLT_API void llt_mtp_reset(struct llt_mtp * mtp);
 
-// The most likely token after the last prefill.
+// The token chosen after the last prefill.
 LLT_API llama_token llt_mtp_next(struct llt_mtp * mtp);
 
 // The trunk's hidden row at the last decoded position, n_embd floats: with the state of both contexts, all that a
@@ -71,8 +85,10 @@ LLT_API float * llt_mtp_carried(struct llt_mtp * mtp);
 
 // One step: draft up to n_max tokens after `last` (which stands at pos), verify them, roll back the rest.
 // out receives n_accepted + 1 tokens: the accepted ones and the target's own next one.
+// n_forced >= 0: accept that many drafted tokens (at most all) whatever the target says; the text means nothing then,
+// and what a step costs can be measured for any acceptance.
 LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
-        llama_token * out, struct llt_mtp_told * told);
+        int32_t n_forced, llama_token * out, struct llt_mtp_told * told);
 
 #ifdef __cplusplus
 }

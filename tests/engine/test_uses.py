@@ -1,0 +1,105 @@
+"""The engine as a library: streaming, seeds, forced acceptance, Ctrl-C, and everything that is used closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.models.miniature import miniature
+
+from ..conftest import ROOT
+
+pytestmark = pytest.mark.build
+Use = Callable[..., Any]
+
+
+@pytest.fixture
+def use(patched: Build, tiny: Path) -> Use:
+    def run(name: str, model: Path | None = None) -> Any:
+        command = [sys.executable, "-m", "tests.engine.uses", name, patched.path, model or tiny]
+        done = subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, check=False, cwd=ROOT,
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"}, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.mark.parametrize("model", ["tiny", "miniature"])
+def test_a_seed_gives_a_text_with_and_without_drafts(use: Use, model: str) -> None:
+    found = use("seeds", miniature() if model == "miniature" else None)
+    first, second, again = found["plain"]
+    assert first == again != second
+    # One draw a token, drafted or not: the same text comes out.
+    assert found["mtp"] == found["plain"]
+    greedy, narrow, after = found["plain greedy"]
+    assert greedy == narrow == after != first
+    assert found["mtp greedy"] == found["plain greedy"]
+
+
+def test_a_stream_gives_the_text_piece_by_piece(use: Use) -> None:
+    found = use("streams")
+    assert 1 < len(found["pieces"]) <= found["steps"] + 1
+    assert found["again"] == found["tokens"]
+    assert 1 <= found["left"] < 10
+    assert found["stopped"] == found["tokens"][: found["tokens"].index(found["stop"]) + 1]
+    assert found["text"] == found["whole"]
+
+
+def test_acceptance_can_be_forced(use: Use) -> None:
+    none, every, mixed = use("forced")
+    # 81 tokens, the first from the prefill: 80 steps of one token, 16 of five.
+    assert none[:2] == [81, 80] and none[3] == [0, 0, 0, 0]
+    assert every == [81, 16, [16] * 4, [16] * 4]
+    tokens, steps, drafted, accepted = mixed
+    assert tokens == 81 and accepted[0] == accepted[1] > accepted[2] >= accepted[3] > 0
+    assert steps + sum(accepted) == 80
+    assert drafted[0] >= steps - 1
+
+
+def test_whatever_is_closed_raises(use: Use) -> None:
+    said = use("closes")
+    for what, sentence in said.items():
+        assert sentence.startswith("ValueError: ") and sentence.endswith("is closed"), (what, sentence)
+
+
+def test_bad_input_is_one_sentence(use: Use) -> None:
+    said = use("bad")
+    assert said.pop("before").startswith("ValueError: nothing is generated")
+    for what, sentence in said.items():
+        assert sentence.startswith("BadInput: "), (what, sentence)
+
+
+def test_ctrl_c_ends_a_long_decode(use: Use) -> None:
+    found = use("interrupts", miniature())
+    assert found["ended"] == "KeyboardInterrupt" and found["handler"]
+    # A quarter of the pace until the signal comes; the whole prompt would take more than four times the pace.
+    assert found["took_s"] < found["pace_s"]
+    assert found["same"]
+    assert found["quiet"].startswith("Interrupted: ") and found["heard"] == 2
+
+
+def test_a_thread_may_generate_and_a_log_handler_may_raise(use: Use) -> None:
+    one, other = use("threads")
+    assert one == other
+
+
+def test_the_readmes_example_runs(patched: Build) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 1
+    done = subprocess.run(
+        [sys.executable, "-c", blocks[0]], capture_output=True, text=True, check=False, cwd=ROOT, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"^\d+ of [1-9]\d* drafted tokens accepted$", done.stdout, re.MULTILINE)

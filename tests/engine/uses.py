@@ -1,0 +1,202 @@
+"""What a user does with the engine from Python, right and wrong, each in a process of its own.
+
+`python -m tests.engine.uses NAME MANIFEST MODEL` prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llamacpp_tools.build.manifest import load
+from llamacpp_tools.engine import Context, ContextOptions, Model, Sampling, Session, SessionOptions
+from llamacpp_tools.engine.decode import PlainDecoder
+from llamacpp_tools.engine.sampling import Sampler
+from llamacpp_tools.errors import LltError
+from llamacpp_tools.ffi.library import Library, open_library
+
+SMALL = ContextOptions(n_ctx=1024, n_batch=256, n_ubatch=128, n_threads=1)
+PROMPT = "room 3 was checked at 14 and had no fault."
+
+
+def opened(library: Library, path: Path, n_max: int | None = None, ignore_eos: bool = True) -> Session:
+    return Session(library, path, SessionOptions(SMALL, n_max=n_max, ignore_eos=ignore_eos))
+
+
+def text_of(session: Session, sampling: Sampling | None = None, n_predict: int = 60) -> list[int]:
+    stream = session.generate(PROMPT, n_predict, sampling)
+    assert "".join(stream) == session.model.detokenize(list(stream.done.tokens))
+    return list(stream.done.tokens)
+
+
+def seeds(library: Library, path: Path) -> Any:
+    found: dict[str, Any] = {}
+    for name, n_max in (("plain", None), ("mtp", 3)):
+        with opened(library, path, n_max) as session:
+            found[f"{name} greedy"] = [text_of(session), text_of(session, Sampling(top_k=1))]
+            found[name] = [text_of(session, Sampling(seed=seed)) for seed in (1, 2, 1)]
+            found[f"{name} greedy"].append(text_of(session))
+    return found
+
+
+def streams(library: Library, path: Path) -> Any:
+    with opened(library, path, 3) as session:
+        stream = session.generate(PROMPT, 40)
+        pieces = list(stream)
+        stop = stream.done.tokens[10]
+        left = session.generate(PROMPT, 40, Sampling(seed=1))
+        next(iter(left))
+        stopped = session.generate(PROMPT, 40, stop=[stop])
+        text = "".join(stopped)
+        return {
+            "pieces": pieces, "tokens": stream.done.tokens, "steps": len(stream.done.step_ns),
+            "left": len(left.done.tokens), "again": text_of(session, n_predict=40), "stop": stop,
+            "stopped": stopped.done.tokens, "text": text,
+            "whole": session.model.detokenize(list(stopped.done.tokens[:-1])),
+        }  # fmt: skip
+
+
+def forced(library: Library, path: Path) -> Any:
+    found = []
+    with opened(library, path, 4) as session:
+        for accepts in ([0], [4], [0, 2, 4]):
+            stream = session.generate(PROMPT, 81, accepts=accepts)
+            list(stream)
+            done = stream.done
+            found.append([len(done.tokens), len(done.step_ns), done.drafted, done.accepted])
+    return found
+
+
+def refused(what: Callable[[], Any]) -> str:
+    try:
+        what()
+    except (ValueError, LltError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was said"
+
+
+def closes(library: Library, path: Path) -> Any:
+    """Everything is closed through its parent, then used."""
+    model = Model(library, path)
+    context = Context(model, SMALL)
+    decoder = PlainDecoder(context)
+    sampler = Sampler(model, Sampling(), [1])
+    decoder.sample_with(sampler)
+    out = library.ffi.new("llama_token[]", 1)
+    token = decoder.prefill([10, 11, 12])
+    sampler.close()
+    said = {"a closed sampler": refused(lambda: decoder.step(token, 3, out))}
+    decoder.sample_with(None)
+    model.close()
+    said |= {
+        "tokenize": refused(lambda: model.tokenize("x")),
+        "piece": refused(lambda: model.piece(3)),
+        "description": refused(lambda: model.description),
+        "context": refused(context.clear),
+        "bytes": refused(lambda: context.memory_bytes),
+        "step": refused(lambda: decoder.step(token, 3, out)),
+        "sample": refused(lambda: decoder.sample_with(None)),
+        "a context on it": refused(lambda: Context(model, SMALL)),
+    }
+    for each in (decoder, context, model, sampler, model):
+        each.close()
+    session = opened(library, path, 3)
+    stream = session.generate(PROMPT, 40)
+    pieces = iter(stream)
+    next(pieces)
+    session.close()
+    said["a stream"] = refused(lambda: next(pieces))
+    said["a session"] = refused(lambda: list(session.generate(PROMPT)))
+    # A child alone keeps what it was made from.
+    kept = Context(Model(library, path), SMALL)
+    gc.collect()
+    kept.clear()
+    kept.close()
+    return said
+
+
+def bad(library: Library, path: Path) -> Any:
+    with opened(library, path) as session:
+        return {
+            "empty": refused(lambda: session.generate("")),
+            "long": refused(lambda: session.generate([5] * 1000, 100)),
+            "token": refused(lambda: session.generate([5, -1])),
+            "none": refused(lambda: session.generate(PROMPT, 0)),
+            "accepts": refused(lambda: session.generate(PROMPT, accepts=[1])),
+            "before": refused(lambda: session.generate(PROMPT).done),
+            "seed": refused(lambda: Sampling(seed=-1)),
+            "temperature": refused(lambda: Sampling(temperature=0)),
+            "top_p": refused(lambda: Sampling(top_p=0)),
+        }
+
+
+def interrupts(library: Library, path: Path) -> Any:
+    """Ctrl-C in the one decode of a long prompt, and the same session afterwards; then a handler that says nothing."""
+    options = ContextOptions(n_ctx=16384, n_batch=16384, n_ubatch=512, n_threads=1)
+    with Session(library, path, SessionOptions(options)) as session:
+        prompt = [10 + n % 200 for n in range(12000)]
+        begun = time.monotonic()
+        session.fill(prompt[:3000])
+        pace_s = time.monotonic() - begun
+        before = text_of(session)
+        threading.Timer(pace_s / 4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        begun = time.monotonic()
+        try:
+            session.fill(prompt)
+            ended = "nothing happened"
+        except KeyboardInterrupt:
+            ended = "KeyboardInterrupt"
+        took_s = time.monotonic() - begun
+        handler = signal.getsignal(signal.SIGINT)
+        after = text_of(session)
+        heard = []
+        signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+        threading.Timer(pace_s / 4, os.kill, (os.getpid(), signal.SIGINT)).start()
+        quiet = refused(lambda: session.fill(prompt))
+        os.kill(os.getpid(), signal.SIGINT)
+        return {
+            "pace_s": pace_s, "took_s": took_s, "ended": ended, "same": before == after, "quiet": quiet,
+            "heard": len(heard), "handler": handler is signal.default_int_handler,
+        }  # fmt: skip
+
+
+def threads(library: Library, path: Path) -> Any:
+    """A thread other than the main one generates, and the library's log goes to a handler that raises."""
+
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("a handler's own fault")
+
+    logging.getLogger("llamacpp_tools.libllama").addHandler(Raising(logging.DEBUG))
+    logging.getLogger("llamacpp_tools.libllama").setLevel(logging.DEBUG)
+    found: list[Any] = []
+
+    def work() -> None:
+        with opened(library, path) as session:
+            found.append(text_of(session))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    work()
+    return found
+
+
+def main() -> int:
+    name, manifest, model = sys.argv[1:]
+    library = open_library(load(Path(manifest)))
+    print(json.dumps(globals()[name](library, Path(model))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
