@@ -18,7 +18,8 @@ from llamacpp_tools import home
 from llamacpp_tools.build import manifest as manifests
 from llamacpp_tools.build.cmake import Progress, compile_targets, configure
 from llamacpp_tools.build.declarations import write_declarations
-from llamacpp_tools.build.manifest import Build, Manifest
+from llamacpp_tools.build.layout import write_layout
+from llamacpp_tools.build.manifest import Build, LibraryFile, Manifest
 from llamacpp_tools.build.options import (
     LIBRARY_TARGETS,
     MITIGATIONS,
@@ -126,7 +127,9 @@ def _make(job: _Job, folder: Path, mitigation: Mitigation, reason: str) -> Build
     made = folder / "out"
     configure(job.toolchain, native, upstream, made, job.options.cmake(mitigation))
     compile_targets(job.toolchain, made, job.options.targets, job.progress)
-    write_declarations(upstream, job.toolchain.cc, folder / "declarations.h")
+    declarations = folder / "declarations.h"
+    write_declarations(upstream, job.toolchain.cc, declarations)
+    write_layout(upstream, job.toolchain.cxx, declarations, folder / "layout.json")
     previous = _previous(folder)
     proof = previous.manifest.proof if previous else _proved(job, made, verdict)
     return manifests.write(
@@ -152,9 +155,13 @@ def _describe(
     job: _Job, folder: Path, mitigation: Mitigation, reason: str, proof: list[dict[str, Any]], seconds: float
 ) -> Manifest:
     stack, binaries = job.stack, folder / "out" / "bin"
-    library, shim = binaries / f"libllama{_SUFFIX}", binaries / f"libllt_shim{_SUFFIX}"
+    files = [
+        LibraryFile(path=str(path.relative_to(folder)), sha256=sha256_file(path))
+        for path in _libraries(binaries)
+    ]
+    library, shim = files[-2:]
     return Manifest(
-        schema=1,
+        schema=2,
         backend=job.options.backend,
         variant=job.options.variant,
         pin=stack.source.label,
@@ -171,15 +178,27 @@ def _describe(
         mitigation=mitigation.name,
         mitigation_reason=reason,
         native_digest=native_digest(),
-        library=str(library.relative_to(folder)),
-        library_sha256=sha256_file(library),
-        shim=str(shim.relative_to(folder)),
-        shim_sha256=sha256_file(shim),
+        library=library.path,
+        library_sha256=library.sha256,
+        shim=shim.path,
+        shim_sha256=shim.sha256,
+        libraries=files,
         declarations="declarations.h",
+        layout="layout.json",
+        layout_sha256=sha256_file(folder / "layout.json"),
         tools={name: f"out/bin/{name}" for name in TOOL_TARGETS if (binaries / name).is_file()},
         proof=proof,
         seconds=round(seconds, 1),
     )
+
+
+def _libraries(binaries: Path) -> list[Path]:
+    """The real files of ggml, libllama and the shim, each after those that it is linked with."""
+    backends = sorted(path.name for path in binaries.glob(f"libggml-*{_SUFFIX}"))
+    first, last = f"libggml-base{_SUFFIX}", [f"lib{name}{_SUFFIX}" for name in ("ggml", "llama", "llt_shim")]
+    names = [first, *(name for name in backends if name != first), *last]
+    # The plain names are links that cmake makes; what is opened is what was hashed.
+    return [binaries / (binaries / name).resolve().name for name in names]
 
 
 def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None:
@@ -189,7 +208,7 @@ def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None
         return None
     if not set(options.targets) <= {*LIBRARY_TARGETS, *made.manifest.tools}:
         return None
-    return made if made.library.is_file() and made.shim.is_file() else None
+    return made if made.is_whole else None
 
 
 def _previous(folder: Path) -> Build | None:

@@ -17,12 +17,25 @@ from llamacpp_tools.errors import BadInput, MissingTool
 from llamacpp_tools.files import write_text_atomic
 
 
-class Manifest(pydantic.BaseModel):
-    """The document. Hashes are lower-case hex; paths are names inside the build's folder."""
+class LibraryFile(pydantic.BaseModel):
+    """One shared library: its path inside the build's folder, and the SHA-256 (hex) of its bytes."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    schema_: Literal[1] = pydantic.Field(alias="schema")
+    path: str
+    sha256: str
+
+
+class Manifest(pydantic.BaseModel):
+    """The document. Hashes are lower-case hex; paths are names inside the build's folder.
+
+    `libraries` are all shared libraries that a process loads, libllama and the shim among them, in that order. The
+    schema changes with the form of this document and of those that it names, so that older builds are made again.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    schema_: Literal[2] = pydantic.Field(alias="schema")
     backend: str
     variant: str
     pin: str
@@ -43,7 +56,10 @@ class Manifest(pydantic.BaseModel):
     library_sha256: str
     shim: str
     shim_sha256: str
+    libraries: list[LibraryFile] = pydantic.Field(min_length=1)
     declarations: str
+    layout: str
+    layout_sha256: str
     tools: dict[str, str]
     proof: list[dict[str, Any]]
     seconds: float
@@ -80,6 +96,21 @@ class Build:
     def declarations(self) -> Path:
         """The C declarations taken from the built tree's own header."""
         return self.folder / self.manifest.declarations
+
+    @property
+    def layout(self) -> Path:
+        """What the compiler made of that header (see `build.layout`)."""
+        return self.folder / self.manifest.layout
+
+    @property
+    def libraries(self) -> list[Path]:
+        """All shared libraries that a process loads, in the order in which it does; the last one is the shim."""
+        return [self.folder / file.path for file in self.manifest.libraries]
+
+    @property
+    def is_whole(self) -> bool:
+        """Every file that a process needs is there."""
+        return all(path.is_file() for path in (*self.libraries, self.declarations, self.layout))
 
     def tool(self, name: str) -> Path:
         """One of upstream's programs.
@@ -142,8 +173,8 @@ def find(backend: str = "cpu", variant: str = "patched") -> Build:
         build = load(home.builds_dir() / name / "manifest.json")
     except (OSError, BadInput) as error:
         raise MissingTool(f"no {variant} build for {backend} is here: run `{command}`") from error
-    if not build.library.is_file() or not build.shim.is_file():
-        raise MissingTool(f"the {variant} build for {backend} has lost its library: run `{command}`")
+    if not build.is_whole:
+        raise MissingTool(f"the {variant} build for {backend} has lost files: run `{command}`")
     return build
 
 

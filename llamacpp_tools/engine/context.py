@@ -12,7 +12,6 @@ from llamacpp_tools.threads import auto_threads
 
 FlashAttention = Literal["auto", "on", "off"]
 ABORTED = 2
-_FLASH = {"auto": -1, "off": 0, "on": 1}
 
 
 class DecodeFailed(LltError):
@@ -72,7 +71,7 @@ class Context(Handle):
         params.n_threads_batch = options.n_threads
         params.type_k = ggml_type(lib, ffi, options.type_k)
         params.type_v = ggml_type(lib, ffi, options.type_v)
-        params.flash_attn_type = _FLASH[options.flash_attn]
+        params.flash_attn_type = _flash(lib, options.flash_attn)
         params.swa_full = options.swa_full
         params.no_perf = True
         if options.mtp:
@@ -125,6 +124,14 @@ class Context(Handle):
             return Interrupted(f"{what} was stopped")
         told = self.model.library.error(f"{what} failed with status {status}")
         return OutOfMemory(str(told)) if status in (-2, 1) else DecodeFailed(str(told))
+
+
+def _flash(lib: Any, asked: FlashAttention) -> int:
+    return {
+        "auto": int(lib.LLAMA_FLASH_ATTN_TYPE_AUTO),
+        "off": int(lib.LLAMA_FLASH_ATTN_TYPE_DISABLED),
+        "on": int(lib.LLAMA_FLASH_ATTN_TYPE_ENABLED),
+    }[asked]
 
 
 def ggml_type(lib: Any, ffi: Any, name: str) -> int:

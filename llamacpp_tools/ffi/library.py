@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.util
-import io
+import json
 import logging
 import re
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-import cffi
-
-from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.errors import CheckFailed, LltError
-from llamacpp_tools.files import sha256_file, write_atomic
+from llamacpp_tools.build.abi import load_abi
+from llamacpp_tools.build.manifest import Build, load
+from llamacpp_tools.errors import LltError
+from llamacpp_tools.ffi.layout import check_functions, check_layout
+from llamacpp_tools.ffi.opening import check_files, check_origin, open_files
+from llamacpp_tools.ffi.symbols import FUNCTIONS, check_symbols
 
 log = logging.getLogger("llamacpp_tools.libllama")
 
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
-_CONTINUED = 5
 # `function: error loading model: error loading model hyperparameters: ` says where, not why.
 _PREFIX = re.compile(r"^(?:[a-z_]\w*: )?(?:error loading model(?: \w+)?: )*")
 _KEPT_LINES = 200
@@ -55,17 +52,24 @@ class Library:
         self._partial = ""
         self._level = logging.DEBUG
         self._interrupt: BaseException | None = None
-        self._callback = ffi.callback(
-            "void(enum ggml_log_level, const char *, void *)", self._on_log, onerror=self._on_escape
-        )
+        self._continued = lib.GGML_LOG_LEVEL_CONT
+        self._levels = {
+            lib.GGML_LOG_LEVEL_DEBUG: logging.DEBUG,
+            # What libllama informs of is of no use to a user who did not ask for --debug.
+            lib.GGML_LOG_LEVEL_INFO: logging.DEBUG,
+            lib.GGML_LOG_LEVEL_WARN: logging.WARNING,
+            lib.GGML_LOG_LEVEL_ERROR: logging.ERROR,
+        }
+        self._callback = ffi.callback("ggml_log_callback", self._on_log, onerror=self._on_escape)
         lib.llama_log_set(self._callback, ffi.NULL)
-        lib.ggml_backend_load_all()
+        # The backends are linked into our ggml and are there without ggml_backend_load_all, which would search the
+        # folder of the interpreter and the current one for more.
         lib.llama_backend_init()
 
     def _on_log(self, level: int, text: Any, _data: Any) -> None:
         try:
-            if level != _CONTINUED:
-                self._level = _LEVELS.get(level, logging.DEBUG)
+            if level != self._continued:
+                self._level = self._levels.get(level, logging.DEBUG)
             self._partial += self.ffi.string(text).decode("utf-8", "replace")
             while "\n" in self._partial:
                 line, self._partial = self._partial.split("\n", 1)
@@ -115,27 +119,26 @@ class Library:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(manifest: Path) -> Library:
-    from llamacpp_tools.build.manifest import load
-
     build = load(manifest)
-    for path, expected in (
-        (build.library, build.manifest.library_sha256),
-        (build.shim, build.manifest.shim_sha256),
-    ):
-        found = sha256_file(path) if path.is_file() else "nothing"
-        if found != expected:
-            raise CheckFailed(
-                f"{path} is not what its manifest says (sha256 {found[:12]}): run `llt build` again"
-            )
-    ffi = _abi(build).ffi
-    return Library(build, ffi, *_open(ffi, build))
+    where = str(build.folder)
+    check_files(build)
+    ffi = load_abi(build.declarations)
+    measured = json.loads(build.layout.read_text(encoding="utf-8"))
+    check_layout(ffi, measured, where)
+    lib, held = open_files(ffi, build)
+    check_symbols(ffi, lib, where)
+    check_origin(ffi, lib, build, FUNCTIONS)
+    check_functions(ffi, lib, FUNCTIONS, measured, where)
+    return Library(build, ffi, lib, held)
 
 
 def open_library(build: Build) -> Library:
     """Load the library of a build, once per process.
 
     Raises:
-        CheckFailed: its files are not those the manifest describes, or a foreign libllama is in the way.
+        BadInput: there is no manifest of this version of llt.
+        CheckFailed: its files are not those the manifest describes, they are not laid out as declared, a function is
+            missing, or a foreign libllama is in the way.
         LibraryError: another build is loaded in this process already.
     """
     if _loaded.cache_info().currsize and _loaded_path[0] != build.path:
@@ -148,52 +151,3 @@ def open_library(build: Build) -> Library:
 
 
 _loaded_path: list[Path] = []
-
-
-def _open(ffi: Any, build: Build) -> tuple[Any, list[Any]]:
-    folder = build.library.parent
-    # By absolute path and in order of dependence: a name that is loaded is not searched for again, so
-    # LD_LIBRARY_PATH and the system's own libllama have no say.
-    held = []
-    for pattern in ("libggml-base.so*", "libggml-*.so*", "libggml.so*", "libllama.so*"):
-        for path in sorted(folder.glob(pattern)):
-            if not path.is_symlink():
-                held.append(ffi.dlopen(str(path), ffi.RTLD_NOW | ffi.RTLD_GLOBAL))
-    lib = ffi.dlopen(str(build.shim), ffi.RTLD_NOW)
-    for mapped in _mapped_libraries():
-        path = Path(mapped)
-        if path.name.startswith(("libllama.so", "libggml")) and not path.parent.samefile(folder):
-            raise CheckFailed(
-                f"{mapped} is loaded beside {build.library}: a process can hold one libllama only"
-            )
-    return lib, held
-
-
-def _mapped_libraries() -> set[str]:
-    try:
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return {line.split(maxsplit=5)[5] for line in lines if line.count(" ") >= 5 and ".so" in line}
-
-
-def _abi(build: Build) -> Any:
-    """The declarations as an importable module, made once per build: parsing C takes most of a second."""
-    module = build.folder / "llt_abi.py"
-    if not module.is_file() or module.stat().st_mtime < build.declarations.stat().st_mtime:
-        builder = cffi.FFI()
-        builder.set_source("llt_abi", None)
-        builder.cdef(_prelude() + build.declarations.read_text(encoding="utf-8"), override=True)
-        # cffi says on stdout what it writes, and stdout belongs to the verb's own document.
-        with write_atomic(module) as part, contextlib.redirect_stdout(io.StringIO()):
-            builder.emit_python_code(str(part))
-    spec = importlib.util.spec_from_file_location("llt_abi", module)
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def _prelude() -> str:
-    # FILE and va_list come from system headers that are left out; nothing of ours passes either.
-    return "typedef struct _IO_FILE FILE;\n"

@@ -99,7 +99,6 @@ int main(int argc, char ** argv) {
         return 2;
     }
     llama_log_set(drop_log, nullptr);
-    ggml_backend_load_all();
     llama_backend_init();
 
     const format formats[] = {
