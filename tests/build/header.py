@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from llamacpp_tools.build.abi import load_abi
 from llamacpp_tools.build.declarations import write_declarations
 from llamacpp_tools.build.toolchain import require
+from llamacpp_tools.errors import MissingTool
 
 HEADER = """
 #pragma once
@@ -68,12 +70,11 @@ def declared(tree: Path) -> Path:
     return target
 
 
+@functools.cache
 def compilers() -> tuple[str, str]:
     """The C and the C++ compiler that a build would take."""
-    if not hasattr(compilers, "found"):
-        try:
-            tools = require("cpu")
-        except Exception as error:
-            pytest.skip(f"needs a compiler: {error}")
-        compilers.found = tools.cc, tools.cxx  # type: ignore[attr-defined]
-    return compilers.found  # type: ignore[attr-defined,no-any-return]
+    try:
+        tools = require("cpu")
+    except MissingTool as error:
+        pytest.skip(str(error))
+    return tools.cc, tools.cxx
