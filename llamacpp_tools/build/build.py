@@ -194,10 +194,10 @@ def _describe(
 
 def _libraries(binaries: Path) -> list[Path]:
     """The real files of ggml, libllama and the shim, each after those that it is linked with."""
-    backends = sorted(path.name for path in binaries.glob(f"libggml-*{_SUFFIX}"))
+    # The plain names, without a version, are links that cmake makes; what is opened is what was hashed.
+    backends = sorted(p.name for p in binaries.glob(f"libggml-*{_SUFFIX}") if p.name.count(".") == 1)
     first, last = f"libggml-base{_SUFFIX}", [f"lib{name}{_SUFFIX}" for name in ("ggml", "llama", "llt_shim")]
     names = [first, *(name for name in backends if name != first), *last]
-    # The plain names are links that cmake makes; what is opened is what was hashed.
     return [binaries / (binaries / name).resolve().name for name in names]
 
 

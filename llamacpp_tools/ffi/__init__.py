@@ -1,6 +1,12 @@
 """libllama through cffi: declarations from the built tree's own header, the library from the manifest.
 
-How control crosses the border:
+Before anything crosses the border (`library.open_library`, each in a module of its own):
+
+- Every file is the one whose hash the manifest holds (`opening`); nothing is searched for, ggml's backends included.
+- What cffi believes of structs, enums and functions is what the compiler measured at build time (`layout`).
+- Every function and constant that our Python names is there (`symbols`), and no other library answers for it.
+
+How control crosses it:
 
 - A by-value struct starts from the library's own default function and is then set by field name.
 - Every status is looked at right after the call and becomes a typed exception with the library's last words.

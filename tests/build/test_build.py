@@ -11,7 +11,7 @@ import pytest
 from llamacpp_tools.build import manifest, toolchain
 from llamacpp_tools.build.build import build
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.build.options import BuildOptions, build_key
+from llamacpp_tools.build.options import TOOL_TARGETS, BuildOptions, build_key
 from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.errors import CheckFailed, MissingTool
 from llamacpp_tools.files import sha256_file
@@ -29,7 +29,7 @@ def test_the_manifest_describes_what_was_built(patched: Build) -> None:
     assert told.series_digest == load_series(PATCHES).digest
     assert told.patches == [patch.name for patch in load_series(PATCHES).patches]
     assert told.upstream_tree == "d44f81844337033c39fd9f412f60bd613c503f52"
-    assert told.tools.keys() == {"llama-bench", "llama-server", "llama-completion", "llama-quantize"}
+    assert told.tools.keys() == set(TOOL_TARGETS)
 
 
 @pytest.mark.build
@@ -42,6 +42,19 @@ def test_a_second_call_with_nothing_changed_does_nothing(patched: Build, llt: Ll
     assert time.monotonic() - begun < 20
     assert json.loads(done.stdout)["library_sha256"] == patched.manifest.library_sha256
     assert patched.path.stat().st_mtime_ns == before
+
+
+@pytest.mark.build
+def test_a_build_that_lost_a_file_is_not_found_and_is_finished_again(patched: Build, llt: Llt) -> None:
+    before = patched.manifest
+    patched.layout.unlink()
+    with pytest.raises(MissingTool, match=r"the .* build for cpu has lost files: run `llt build --cpu"):
+        manifest.find("cpu", before.variant)
+    onto = before.variant.partition("-onto-")[2]
+    done = llt("build", "--cpu", "--tools", *(["--onto", onto] if onto else []))
+    assert done.returncode == 0, done.stderr
+    again = manifest.find("cpu", before.variant).manifest
+    assert (again.layout_sha256, again.libraries) == (before.layout_sha256, before.libraries)
 
 
 @pytest.mark.build
