@@ -15,6 +15,7 @@ from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine.context import Context, ContextOptions
 from llamacpp_tools.engine.evaluate import draft_logits, logits_of
 from llamacpp_tools.engine.recipe import Recipe
+from llamacpp_tools.engine.sampling import Sampling
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.errors import LltError
 from llamacpp_tools.ffi.library import open_library
@@ -33,7 +34,11 @@ def main() -> int:
     library = open_library(load(Path(asked["manifest"])))
     with Session(library, Path(asked["model"]), options) as session:
         prompt = asked["prompt"] or session.model.tokenize(asked["text"])
-        made = session.run(prompt, asked["n_predict"])
+        stream = session.generate(
+            prompt, asked["n_predict"], Sampling(**asked["sampling"]) if asked["sampling"] else None
+        )
+        list(stream)
+        made = stream.done
         found = {
             "prompt": np.array(prompt),
             "tokens": np.array(made.tokens),
