@@ -6,6 +6,7 @@ number can be traced to a tree, a series and a compiler.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +64,12 @@ class Manifest(pydantic.BaseModel):
     tools: dict[str, str]
     proof: list[dict[str, Any]]
     seconds: float
+
+    @property
+    def code_sha256(self) -> str:
+        """One hash for all that a process loads: a patch to ggml alone leaves libllama's as it was."""
+        lines = (f"{Path(file.path).name} {file.sha256}\n" for file in self.libraries)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     @property
     def build_commit(self) -> str:

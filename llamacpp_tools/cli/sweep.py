@@ -193,7 +193,6 @@ def _sweep(
 
     settings = planned.config
     digest = model_sha256(model)
-    library, shim = (str(build.data.get(f"{part}_sha256", "")) for part in ("library", "shim"))
     width = asked.until_width
     return Sweep(
         planned,
@@ -207,7 +206,7 @@ def _sweep(
             states_cap=settings.depth_state.cap,
         ),
         journal,
-        identity(settings, digest, library, shim, device),
+        identity(settings, digest, build.manifest.code_sha256, device),
         Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
         Room.now(header, device, asked.force),
         prefills=settings.prefills if asked.keep_prefills else settings.rounds,

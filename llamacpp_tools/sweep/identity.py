@@ -73,14 +73,11 @@ def driver_of(told: str) -> str | None:
     return first.removeprefix("NVRM version:").strip()
 
 
-def identity(
-    config: SweepConfig, model_sha256: str, library_sha256: str, shim_sha256: str, device: Device
-) -> dict[str, str]:
+def identity(config: SweepConfig, model_sha256: str, code_sha256: str, device: Device) -> dict[str, str]:
     """The parts that go into the cells' keys (see `journal.cell_key`)."""
     found = {
         "model": model_sha256,
-        "library": library_sha256,
-        "shim": shim_sha256,
+        "libraries": code_sha256,
         "device": device.name,
         "driver": device.driver or "",
         # What `threads: auto` means on this machine, to this process.

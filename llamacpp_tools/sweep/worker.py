@@ -197,8 +197,7 @@ def _state_key(request: Request, build: Build, session: Session, prompt: list[in
     tokens = ",".join(str(token) for token in prompt).encode()
     return {
         "model": request.model_sha256,
-        "library": build.manifest.library_sha256,
-        "shim": build.manifest.shim_sha256,
+        "libraries": build.manifest.code_sha256,
         "device": session.model.devices(),
         "driver": request.driver,
         "n_threads": session.target.options.n_threads,

@@ -29,15 +29,14 @@ def test_the_cpu_answers_with_its_name(patched):
 def test_each_part_changes_a_cells_key_and_nothing_else_does(raw):
     planned = plan(parse_config(raw, "small.yaml"))
     again = plan(parse_config({**raw, "rounds": 9, "name": "other"}, "small.yaml"))
-    base = identity(planned.config, "m", "l", "s", Device("CPU"))
+    base = identity(planned.config, "m", "l", Device("CPU"))
     keys = {cell_key(cell, base) for cell in planned.cells}
     assert keys == {cell_key(cell, base) for cell in again.cells}
     for other in (
-        identity(planned.config, "x", "l", "s", Device("CPU")),
-        identity(planned.config, "m", "x", "s", Device("CPU")),
-        identity(planned.config, "m", "l", "x", Device("CPU")),
-        identity(planned.config, "m", "l", "s", Device("GPU")),
-        identity(planned.config, "m", "l", "s", Device("CPU", driver="x")),
+        identity(planned.config, "x", "l", Device("CPU")),
+        identity(planned.config, "m", "x", Device("CPU")),
+        identity(planned.config, "m", "l", Device("GPU")),
+        identity(planned.config, "m", "l", Device("CPU", driver="x")),
         {**base, "text maintenance_log": "other words"},
     ):
         assert not keys & {cell_key(cell, other) for cell in planned.cells}
@@ -49,7 +48,7 @@ def test_a_text_that_was_changed_is_another_text(raw, tmp_path):
     both = parse_config({**raw, "workloads": [{"file": str(text)}, "code"]}, "small.yaml")
 
     def keys(name):
-        known = identity(both, "m", "l", "s", Device("CPU"))
+        known = identity(both, "m", "l", Device("CPU"))
         return {
             cell_key(cell, known)
             for cell in plan(both).cells
