@@ -13,20 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import psutil
 from common import ROOT, machine, show, write_result
+from server import completion, llama_server
 
 from llamacpp_tools import home
-from llamacpp_tools.build.manifest import find
 from llamacpp_tools.models.ballast import Ballast
 from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.results import document
@@ -79,48 +76,14 @@ def swept(depth: int, rounds: int, folder: Path) -> tuple[float, int, Document]:
     return wall_s, peak, document.read(out)
 
 
-def asked(where: str, prompt: list[int], cache: bool) -> dict[str, Any]:
-    """One completion."""
-    body = {
-        "prompt": prompt, "n_predict": N_PREDICT, "temperature": 0, "top_k": 1, "ignore_eos": True,
-        "cache_prompt": cache, "return_tokens": True,
-    }  # fmt: skip
-    request = urllib.request.Request(
-        f"{where}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=3600) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
-
-
 def served(flags: tuple[str, ...], prompt: list[int], rounds: int, cache: bool, threads: int) -> float:
     """Seconds for one mode: start the server, ask once a round, end it."""
-    build = find()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    where = f"http://127.0.0.1:{port}"
-    size = ("-c", str(len(prompt) + 512), "-ub", "512", "-b", "2048", "-t", str(threads), "-np", "1")
-    model = miniature(Ballast(WEIGHTS, KV))
-    command = [build.tool("llama-server"), "-m", model, "--port", port, "--host", "127.0.0.1", *size, *flags]
+    size = ("-c", str(len(prompt) + 512), "-ub", "512", "-b", "2048", "-t", str(threads))
     begun = time.perf_counter()
-    server = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{where}/health", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, "llama-server ended"
-                time.sleep(0.05)
+    with llama_server(miniature(Ballast(WEIGHTS, KV)), *size, *flags) as where:
         for _ in range(rounds):
-            assert len(asked(where, prompt, cache)["tokens"]) == N_PREDICT
+            assert len(completion(where, prompt, N_PREDICT, cache)["tokens"]) == N_PREDICT
         return time.perf_counter() - begun
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def prompt_of(depth: int) -> list[int]:

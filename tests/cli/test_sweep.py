@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -36,6 +37,7 @@ class StubBuild:
 
     def __init__(self):
         self.path = Path("manifest.json")
+        self.manifest = SimpleNamespace(code_sha256="c0de")
         self.data = {"pin": "b9842", "head": "0123456789", "variant": "patched"}
 
 
