@@ -28,7 +28,7 @@ check-patches: $(VENV)/.installed
 test-onto: $(VENV)/.installed-test
 	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_chain.py tests/engine/test_programs.py
 
-# How long the quickstart takes, `rebase --check`, and `drift` against a loop of `git am` (about a quarter of an hour)
+# How long the quickstart, `rebase --check` and `drift` take, what a sweep costs, how fast the engine is (an hour)
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/stack_check.py
@@ -36,6 +36,8 @@ bench: $(VENV)/.installed
 	$(BIN)/llt build --cpu --tools
 	$(BIN)/python benchmarks/sweep_cost.py
 	$(BIN)/python benchmarks/sweep_aa.py
+	$(BIN)/python benchmarks/engine_speed.py
+	$(BIN)/python benchmarks/engine_profile.py
 
 # What the card of the miniature claims: texts, cost of a draft, recall, acceptance with and without a window (half an hour)
 bench-miniature: $(VENV)/.installed
@@ -45,10 +47,11 @@ bench-miniature: $(VENV)/.installed
 	$(BIN)/python benchmarks/miniature_recall.py
 	$(BIN)/python benchmarks/miniature_acceptance.py
 
-# The full number of kills of a sweep and of its workers (about half an hour)
+# The full number of kills of a sweep and of its workers, and of rollbacks (about half an hour)
 soak: $(VENV)/.installed-test
 	$(BIN)/llt build --cpu --tools
 	LLT_KILLS=50 LLT_WORKER_KILLS=20 $(BIN)/python -m pytest tests/sweep/test_kill.py
+	LLT_TORTURE=12 $(BIN)/python -m pytest tests/engine/test_rollback.py
 
 # Train the miniature anew (20 million tokens, two cores: about two hours); make train-miniature TRAIN_ARGS='--resume --out DIR'
 train-miniature: $(VENV)/.installed-train
