@@ -155,6 +155,7 @@ def _describe(
     job: _Job, folder: Path, mitigation: Mitigation, reason: str, proof: list[dict[str, Any]], seconds: float
 ) -> Manifest:
     stack, binaries = job.stack, folder / "out" / "bin"
+    programs = (*TOOL_TARGETS, *job.options.added_targets)
     files = [
         LibraryFile(path=str(path.relative_to(folder)), sha256=sha256_file(path))
         for path in _libraries(binaries)
@@ -186,7 +187,7 @@ def _describe(
         declarations="declarations.h",
         layout="layout.json",
         layout_sha256=sha256_file(folder / "layout.json"),
-        tools={name: f"out/bin/{name}" for name in TOOL_TARGETS if (binaries / name).is_file()},
+        tools={name: f"out/bin/{name}" for name in programs if (binaries / name).is_file()},
         proof=proof,
         seconds=round(seconds, 1),
     )

@@ -74,20 +74,25 @@ class BuildOptions:
         backend: `cpu`, `vulkan` or `cuda` (the CPU backend is always in).
         variant: `patched` or `stock`, then `-without-NAME` and `-onto-REF` where that was asked.
         tools: also build upstream's own programs.
+        added_cmake: options for cmake after ours, so that they win; what is not for everyone's build (upstream's
+            tests, sanitizers) is asked for here, under a variant of its own.
+        added_targets: programs to build besides, named in the manifest as upstream's other programs are.
     """
 
     backend: str = "cpu"
     variant: str = "patched"
     tools: bool = False
+    added_cmake: tuple[str, ...] = ()
+    added_targets: tuple[str, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
         """What ninja is asked for."""
-        return LIBRARY_TARGETS + (TOOL_TARGETS if self.tools else ())
+        return LIBRARY_TARGETS + (TOOL_TARGETS if self.tools else ()) + self.added_targets
 
     def cmake(self, mitigation: Mitigation = NONE) -> list[str]:
         """The options for cmake that the build's folder and libllama depend on."""
-        return [*_COMMON, *_BACKEND[self.backend], *mitigation.cmake]
+        return [*_COMMON, *_BACKEND[self.backend], *mitigation.cmake, *self.added_cmake]
 
 
 def build_key(tree: str, cmake: list[str], compiler: str) -> str:
