@@ -1,0 +1,1 @@
+"""Upstream's own tests on the patched tree and on the stock one: `make upstream-tests`."""
