@@ -106,3 +106,13 @@ def test_no_build_says_how_to_make_one(home: Path) -> None:
 def test_a_builds_folder_depends_on_tree_options_and_compiler() -> None:
     keys = {build_key(*parts) for parts in (("t", ["-a"], "gcc"), ("u", ["-a"], "gcc"), ("t", ["-b"], "gcc"))}
     assert len(keys | {build_key("t", ["-a"], "clang")}) == 4
+
+
+def test_what_is_added_to_a_build_comes_last_so_that_it_wins() -> None:
+    plain, more = (
+        BuildOptions(),
+        BuildOptions(added_cmake=("-DLLAMA_BUILD_TESTS=ON",), added_targets=("a-test",)),
+    )
+    assert more.cmake() == [*plain.cmake(), "-DLLAMA_BUILD_TESTS=ON"]
+    assert "-DLLAMA_BUILD_TESTS=OFF" in plain.cmake()
+    assert more.targets == (*plain.targets, "a-test")
