@@ -13,11 +13,12 @@ import pytest
 from llamacpp_tools.build import manifest, toolchain
 from llamacpp_tools.build.build import build
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.build.options import MITIGATIONS, BuildOptions
+from llamacpp_tools.build.options import MITIGATIONS, BuildOptions, Mitigation
 from llamacpp_tools.models.shelf import proof_model, synthetic
 from llamacpp_tools.stack.rebase import rebase
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.upstream import load_upstream
+from tests import sanitizer
 
 ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "patches"
@@ -61,8 +62,9 @@ def made(llt: Llt, variant: str, *options: str, backend: str = "cpu") -> Build:
 
 @pytest.fixture(scope="session")
 def patched(llt: Llt) -> Build:
-    """The patched CPU build with upstream's programs."""
-    return made(llt, "patched", "--tools")
+    """The patched CPU build with upstream's programs; for `make sanitize` with a sanitized shim."""
+    found = made(llt, "patched", "--tools")
+    return rebuilt(found, "sanitized", tools=True) if sanitizer.WANTED else found
 
 
 @pytest.fixture(scope="session")
@@ -85,22 +87,22 @@ def alike(stock: Build, patched: Build) -> Build:
     """
     if patched.manifest.mitigation == stock.manifest.mitigation:
         return patched
-    return rebuilt(patched, stock.manifest.mitigation)
+    only = tuple(each for each in MITIGATIONS if each.name == stock.manifest.mitigation)
+    return rebuilt(patched, "alike", only)
 
 
-def rebuilt(like: Build, mitigation: str) -> Build:
-    """The same stack built with a given mitigation; what `manifest.find` returns stays what it was."""
-    only = tuple(each for each in MITIGATIONS if each.name == mitigation)
+def rebuilt(
+    like: Build, name: str, mitigations: tuple[Mitigation, ...] = MITIGATIONS, tools: bool = False
+) -> Build:
+    """The same stack built in another way, as a variant of its own: what `manifest.find` returns stays what it was."""
     series = load_series(PATCHES)
     upstream = load_upstream(PATCHES)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("llamacpp_tools.build.build.MITIGATIONS", only)
+        patched.setattr("llamacpp_tools.build.build.MITIGATIONS", mitigations)
         found = toolchain.require("cpu")
-        options = BuildOptions("cpu", like.manifest.variant)
+        options = BuildOptions("cpu", f"{like.manifest.variant}-{name}", tools, added_cmake=sanitizer.CMAKE)
         stack = rebase(upstream, series, like.manifest.pin)
-        made = build(stack, options, found, proof_model, lambda *_: None)
-    manifest.point_to(like)
-    return made
+        return build(stack, options, found, proof_model, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

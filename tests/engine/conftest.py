@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from llamacpp_tools.build.manifest import Build
+from tests import sanitizer
 
 DEFAULTS: dict[str, Any] = {
     "window": None, "full_layers": [], "n_max": None, "n_ctx": 1024, "n_batch": 512, "n_ubatch": 128,
@@ -24,6 +25,23 @@ DEFAULTS: dict[str, Any] = {
 TEXT = " ".join(
     f"Station {n % 7}: pump {n} checked, pressure {900 + n * 7 % 90} kPa, no fault." for n in range(24)
 )
+
+
+@pytest.fixture(autouse=True)
+def sanitized_children(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Under `make sanitize`: a test that has the patched build fails if one of its processes did something wrong."""
+    if not sanitizer.WANTED or "patched" not in request.fixturenames:
+        yield
+        return
+    shim = request.getfixturevalue("patched").shim
+    reports = tmp_path_factory.mktemp("reports")
+    for name, value in sanitizer.environ(shim, reports).items():
+        monkeypatch.setenv(name, value)
+    yield
+    found = sanitizer.findings(reports)
+    assert not found, "\n\n".join(found)
 
 
 class Refused(Exception):
