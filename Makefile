@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto bench bench-miniature soak train-miniature clean
+.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-miniature soak train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -27,6 +27,14 @@ check-patches: $(VENV)/.installed
 # The same modes, recipes and programs on another upstream version: make test-onto ONTO=v0.5.0
 test-onto: $(VENV)/.installed-test
 	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_chain.py tests/engine/test_programs.py
+
+# Upstream's own tests on the patched tree as on the stock one: fails where only the patched one fails
+upstream-tests: $(VENV)/.installed-test
+	$(BIN)/python -m tests.upstream
+
+# The engine's tests with our C++ under AddressSanitizer, LeakSanitizer and UBSan (gcc)
+sanitize: $(VENV)/.installed-test
+	LLT_TEST_SANITIZE=1 $(BIN)/python -m pytest tests/engine -m "not vulkan" $(PYTEST_ARGS)
 
 # How long the quickstart, `rebase --check` and `drift` take, what a sweep costs, how fast the engine is (an hour)
 bench: $(VENV)/.installed
