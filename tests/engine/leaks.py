@@ -22,7 +22,8 @@ from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.ffi.library import Library, open_library
 
-CONTEXT = ContextOptions(n_ctx=512, n_batch=256, n_ubatch=64)
+# One thread: two that wait for each other, on cores that others use, take twenty times as long.
+CONTEXT = ContextOptions(n_ctx=512, n_batch=256, n_ubatch=64, n_threads=1)
 PROMPT = range(100, 340)
 PLAIN = SessionOptions(CONTEXT)
 MTP = SessionOptions(CONTEXT, n_max=3)

@@ -46,7 +46,7 @@ def _rollback(on: str, model: Callable[[], Path]) -> Case:
     # Upstream runs it on a model without recurrent state, where it ends at once; qwen3next has no rollback at the pin.
     return Case(
         f"test-recurrent-state-rollback on {on}", "test-recurrent-state-rollback",
-        "checkpoint restored successfully", model, ("-c", "512", "-t", "2"),
+        "checkpoint restored successfully", model, ("-c", "512", "-t", "1"),
     )  # fmt: skip
 
 
