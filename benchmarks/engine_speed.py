@@ -44,6 +44,9 @@ def child(asked: dict[str, Any]) -> dict[str, int]:
     options = SessionOptions(context, n_max=asked["n_max"])
     with Session(open_library(find()), Path(asked["model"]), options) as session:
         session.run(asked["prompt"][:1] * WARMUP, WARMUP)
+        if asked["n_predict"] == 1:
+            # As llama-bench does before it times a prefill.
+            session.fill(asked["prompt"])
         filled = session.fill(asked["prompt"])
         done = session.go_on(filled, asked["n_predict"])
         return {
