@@ -162,7 +162,7 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
             typer.echo(f"what was measured is kept; go on with: {again}", err=True)
             if isinstance(error, Interrupted):
                 count = sum(len(cell.rounds) for cell in journal.cells.values())
-                raise Interrupted(f"{error}; the {count} rounds measured so far are in {path}") from None
+                raise Interrupted(f"{error}; rounds measured so far, in {path}: {count}") from None
             raise
 
 
@@ -327,7 +327,7 @@ def _print_result(result: Document, path: Path, json_output: bool) -> None:
         from llamacpp_tools.results.table import tables
 
         console = stdout_console()
-        for table in tables(result.cells):
+        for table in tables(result.cells, result.comparisons):
             console.print(table)
             console.print()
         for sentence in result.caveats:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich import box
 from rich.table import Table
 
 from llamacpp_tools.results.groups import Group, groups
-from llamacpp_tools.results.schema import Cell, Mode
+from llamacpp_tools.results.schema import Cell, Comparison, Mode
 
 NAMES: dict[Mode, str] = {"dense": "dense", "swa": "SWA only", "mtp": "dense + MTP", "swa+mtp": "SWA + MTP"}
 NOTHING = "-"
+DOUBT = " ?"
+_GAIN = 3
 
 
-def tables(cells: Sequence[Cell]) -> list[Table]:
-    """One table per 2x2; the reason of a row that is not ok stands among the result's caveats."""
-    return [_table(group) for group in groups(cells)]
+def tables(cells: Sequence[Cell], comparisons: Sequence[Comparison] = ()) -> list[Table]:
+    """One table per 2x2; the reason of a row that is not ok stands among the result's caveats.
+
+    A gain that the rounds do not show to be one carries a question mark.
+    """
+    doubtful = {
+        each.cell
+        for each in comparisons
+        if each.metric == "decode_tps" and each.to_mode == "dense" and each.verdict == "no difference shown"
+    }
+    return [_table(group, doubtful) for group in groups(cells)]
 
 
 def against(cell: Cell, dense: Cell | None) -> str:
@@ -28,8 +38,9 @@ def against(cell: Cell, dense: Cell | None) -> str:
     return f"{cell.decode_tps / dense.decode_tps - 1:+.1%}"
 
 
-def _table(group: Group) -> Table:
+def _table(group: Group, doubtful: Collection[str]) -> Table:
     table = Table(title=group.label, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.caption_justify = "left"
     table.add_column("mode", no_wrap=True)
     for name in ("prefill t/s", "decode t/s", "vs dense", "acceptance", "KV MiB"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -38,7 +49,11 @@ def _table(group: Group) -> Table:
     for mode in NAMES:
         cell = group.cells.get(mode)
         if cell is not None:
-            table.add_row(*_row(cell, dense), style=None if cell.status == "ok" else "red")
+            row = _row(cell, dense)
+            if cell.id in doubtful:
+                row[_GAIN] += DOUBT
+                table.caption = "? no difference shown at 95 %"
+            table.add_row(*row, style=None if cell.status == "ok" else "red")
     return table
 
 

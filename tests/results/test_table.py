@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from llamacpp_tools.results.cells import row
+from llamacpp_tools.results.compare import compare
 from llamacpp_tools.results.table import against, tables
 
 
@@ -12,12 +13,16 @@ def cells(make_plan, make_outcomes):
     return [row(outcome) for outcome in make_outcomes(make_plan(depths=[512, 2048]))]
 
 
-def shown(cells, width=80):
+def rendered(found):
     out = io.StringIO()
-    console = Console(file=out, width=width)
-    for table in tables(cells):
+    console = Console(file=out, width=80)
+    for table in found:
         console.print(table)
     return out.getvalue()
+
+
+def shown(cells):
+    return rendered(tables(cells))
 
 
 def test_one_table_a_depth_with_the_seeds_columns(cells):
@@ -26,6 +31,16 @@ def test_one_table_a_depth_with_the_seeds_columns(cells):
     lines = [line.split() for line in text.splitlines()]
     assert ["dense", "990.1", "99.01", "-", "-", "12.0", "ok"] in lines
     assert ["SWA", "+", "MTP", "1980.2", "198.02", "+100.0%", "0.591", "3.0", "ok"] in lines
+
+
+def test_a_gain_that_is_not_shown_carries_a_question_mark(cells):
+    comparisons = compare(cells)
+    assert "?" not in "".join(rendered(tables(cells, comparisons)))
+    at = next(n for n, each in enumerate(comparisons) if (each.mode, each.to_mode) == ("swa", "dense"))
+    comparisons[at] = comparisons[at].model_copy(update={"verdict": "no difference shown"})
+    text = rendered(tables(cells, comparisons))
+    assert text.count("+25.0% ?") == 1
+    assert text.count("? no difference shown at 95 %") == 1
 
 
 def test_it_fits_a_narrow_terminal_whole(cells):
