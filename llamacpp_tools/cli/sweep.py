@@ -132,15 +132,12 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
 
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
-    if asked.resume:
-        path = path_to_go_on(asked.out, name)
-    else:
-        path = choose_path(asked.out, name, now)
-        earlier = unfinished(asked.out, name)
-        if earlier is not None:
-            again = f"{command} --resume --out {shlex.quote(str(earlier))}"
-            typer.echo(f"note: {earlier} is not finished; to go on with it: {again}", err=True)
+    path = path_to_go_on(asked.out, name) if asked.resume else choose_path(asked.out, name, now)
     build, model, header = _ready(planned)
+    earlier = None if asked.resume else unfinished(asked.out, name)
+    if earlier is not None:
+        again = f"{command} --resume --out {shlex.quote(str(earlier))}"
+        typer.echo(f"note: {earlier} is not finished; to go on with it: {again}", err=True)
     device = ask_device(build.path)
     known = provenance(build.data, model, device.driver)
     with Journal(journal_path(path)) as journal:

@@ -63,7 +63,9 @@ class Bars(Sinks):
             if outcome.spec.index not in self._shown and outcome.ok:
                 self._shown.add(outcome.spec.index)
                 done = f"[{outcome.spec.index + 1}/{len(self._plan.cells)}] {cell_id(outcome.spec)}"
-                self._say(f"{done}: ok, {len(outcome.rounds)} rounds in {outcome.wall_s:.1f} s")
+                count = len(outcome.rounds)
+                rounds = "1 round" if count == 1 else f"{count} rounds"
+                self._say(f"{done}: ok, {rounds} in {outcome.wall_s:.1f} s")
 
     def stopping(self) -> None:
         """The user asked for an end."""

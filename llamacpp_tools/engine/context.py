@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from llamacpp_tools.engine.model import Model, OutOfMemory
 from llamacpp_tools.errors import BadInput, Interrupted, LltError
@@ -45,6 +45,14 @@ class ContextOptions:
     swa_full: bool = False
     mtp: bool = False
 
+    def __post_init__(self) -> None:
+        for name, least in (("n_ctx", 1), ("n_batch", 1), ("n_ubatch", 1), ("n_threads", 0), ("n_rs_seq", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not least <= value < 1 << 31:
+                raise BadInput(f"{name} is a number from {least}, not {value!r}")
+        if self.flash_attn not in get_args(FlashAttention):
+            raise BadInput(f"flash_attn is auto, on or off, not {self.flash_attn!r}")
+
 
 class Context(Handle):
     """A context on a model. Close it, or use it as a context manager; it keeps the model alive.
@@ -83,12 +91,14 @@ class Context(Handle):
             told = str(model.library.error("libllama could not make a context"))
             raise OutOfMemory(told) if "alloc" in told else BadInput(told)
         super().__init__("the context", pointer, lib.llama_free, model)
+        # libllama takes no more at once than the context holds, and asserts it.
+        self.options = replace(options, n_batch=int(lib.llama_n_batch(pointer)))
         lib.llt_heed_interrupt(pointer)
         model.library.raise_interrupt()
 
     @property
     def n_ctx(self) -> int:
-        """Cells granted (libllama rounds up)."""
+        """Cells granted; libllama rounds `options.n_ctx` up, and what it adds is no room for a text."""
         return int(self.model.library.lib.llama_n_ctx(self.handle))
 
     @property

@@ -39,10 +39,11 @@ class Model(Handle):
     def __init__(
         self,
         library: Library,
-        path: Path,
+        path: Path | str,
         recipe: Recipe | None = None,
         n_gpu_layers: int = ALL_LAYERS,
     ) -> None:
+        path = Path(path)
         self.library = library
         self.path = path
         self.recipe = recipe

@@ -40,6 +40,14 @@ class SessionOptions:
     n_gpu_layers: int = ALL_LAYERS
     ignore_eos: bool = True
 
+    def __post_init__(self) -> None:
+        if self.n_max is not None and not 1 <= self.n_max <= self.context.n_ctx:
+            raise BadInput(
+                f"n_max is a number of tokens from 1 to n_ctx, or None for no MTP, not {self.n_max!r}"
+            )
+        if not 0 <= self.p_min <= 1:
+            raise BadInput(f"p_min is a probability, not {self.p_min!r}")
+
 
 class Session(Closing):
     """An open mode. Close it, or use it as a context manager.
@@ -49,7 +57,7 @@ class Session(Closing):
         LltError: libllama could not make a context.
     """
 
-    def __init__(self, library: Library, path: Path, options: SessionOptions) -> None:
+    def __init__(self, library: Library, path: Path | str, options: SessionOptions) -> None:
         self.options = options
         with contextlib.ExitStack() as stack:
             self.model = stack.enter_context(Model(library, path, options.recipe, options.n_gpu_layers))
@@ -100,6 +108,8 @@ class Session(Closing):
         """
         tokens = self.model.tokenize(prompt, add_special=True) if isinstance(prompt, str) else list(prompt)
         self._check(tokens, n_predict, accepts)
+        if not all(isinstance(token, int) for token in stop):
+            raise BadInput("stop takes token ids; `model.tokenize` gives those of a text")
         limits = self._limits(n_predict, stop, accepts)
 
         def begin() -> Iterator[Run]:
@@ -177,10 +187,10 @@ class Session(Closing):
             raise BadInput("there is nothing to accept: the session drafts nothing (n_max is not set)")
 
     def _check_room(self, n_prompt: int, n_predict: int) -> None:
-        if n_prompt + n_predict > self.target.n_ctx:
+        n_ctx = self.target.options.n_ctx
+        if n_prompt + n_predict > n_ctx:
             raise BadInput(
-                f"{n_prompt} tokens of prompt and {n_predict} to generate do not fit into a context of"
-                f" {self.target.n_ctx}"
+                f"{n_prompt} tokens of prompt and {n_predict} to generate do not fit into a context of {n_ctx}"
             )
 
     def close(self) -> None:

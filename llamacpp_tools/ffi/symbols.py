@@ -35,6 +35,7 @@ FUNCTIONS = (
     "llama_model_n_embd",
     "llama_model_n_params",
     "llama_model_size",
+    "llama_n_batch",
     "llama_n_ctx",
     "llama_n_rs_seq",
     "llama_sampler_chain_add",

@@ -58,8 +58,12 @@ def caveats(
             )
     least = min((len(cell.samples) for cell in cells if cell.status == "ok"), default=config.rounds)
     if least < FEW_ROUNDS:
-        rounds = "one round" if least == 1 else f"{least} rounds"
-        found.append(f"With {rounds} per cell intervals are rough and small differences may be chance.")
+        said = (
+            "one round per cell there are no intervals"
+            if least == 1
+            else f"{least} rounds per cell intervals are rough"
+        )
+        found.append(f"With {said} and small differences may be chance.")
     found += _confounded(comparisons) + _unbounded(cells)
     found += _heat(cells) + _neighbours(cells) + _kept(cells, checked) + _apart(cells, comparisons)
     found += [f"{_name(cell)}: {note}." for cell in cells for note in cell.notes]

@@ -19,7 +19,7 @@ from llamacpp_tools.results.provenance import box, with_device
 from llamacpp_tools.results.schema import Cell, DepthStateCheck, Document, Provenance
 from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.config import SweepConfig
-from llamacpp_tools.sweep.journal import SUFFIX, journal_path
+from llamacpp_tools.sweep.journal import SUFFIX, is_open, journal_path
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import Plan
 from llamacpp_tools.sweep.protocol import RoundSample
@@ -75,10 +75,10 @@ def path_to_go_on(out: Path | None, name: str, folder: Path = Path()) -> Path:
 
 
 def unfinished(out: Path | None, name: str, folder: Path = Path()) -> Path | None:
-    """The newest result of that name where a new one would go, if its sweep was not brought to its end."""
+    """The newest result of that name where a new one would go, if its sweep ended before its end."""
     where = out if out is not None else folder / RESULTS_FOLDER
     found = _journalled(where, name)
-    if not found:
+    if not found or is_open(journal_path(found[-1])):
         return None
     try:
         return found[-1] if read(found[-1]).status == "started" else None

@@ -83,6 +83,18 @@ class CellHistory:
     max_rss_bytes: int | None = None
 
 
+def is_open(path: Path) -> bool:
+    """Whether a sweep is writing to the journal at `path` now."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class Journal(Closing):
     """An open journal. Close it, or use it as a context manager."""
 

@@ -81,6 +81,12 @@ def test_bad_input_is_one_sentence(use: Use) -> None:
         assert sentence.startswith("BadInput: "), (what, sentence)
 
 
+def test_a_small_context_can_be_filled_to_its_last_token(use: Use) -> None:
+    for count, said in use("small"):
+        assert count == 10
+        assert said.startswith("BadInput: ") and said.endswith("a context of 300")
+
+
 def test_ctrl_c_ends_a_long_decode(use: Use) -> None:
     found = use("interrupts", miniature())
     assert found["ended"] == "KeyboardInterrupt" and found["handler"]

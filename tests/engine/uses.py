@@ -135,10 +135,30 @@ def bad(library: Library, path: Path) -> Any:
             "none": refused(lambda: session.generate(PROMPT, 0)),
             "accepts": refused(lambda: session.generate(PROMPT, accepts=[1])),
             "before": refused(lambda: session.generate(PROMPT).done),
+            "rounded up": refused(lambda: session.generate([5] * 1020, 10)),
+            "stop": refused(lambda: session.generate(PROMPT, stop="\n")),  # type: ignore[arg-type]
+            "n_ctx": refused(lambda: ContextOptions(n_ctx=0)),
+            "flash_attn": refused(lambda: ContextOptions(n_ctx=8, flash_attn="yes")),  # type: ignore[arg-type]
+            "n_max": refused(lambda: SessionOptions(SMALL, n_max=0)),
+            "p_min": refused(lambda: SessionOptions(SMALL, n_max=1, p_min=2)),
             "seed": refused(lambda: Sampling(seed=-1)),
             "temperature": refused(lambda: Sampling(temperature=0)),
             "top_p": refused(lambda: Sampling(top_p=0)),
         }
+
+
+def small(library: Library, path: Path) -> Any:
+    """A context smaller than what libllama rounds it up to, filled to its last token; the path as a text."""
+    found = []
+    for n_max in (None, 3):
+        options = SessionOptions(ContextOptions(n_ctx=300, n_threads=1), n_max=n_max)
+        with Session(library, str(path), options) as session:
+            prompt = [10 + n % 200 for n in range(290)]
+            stream = session.generate(prompt, 10)
+            list(stream)
+            said = refused(lambda session=session, prompt=prompt: session.generate(prompt, 11))
+            found.append([len(stream.done.tokens), said])
+    return found
 
 
 def interrupts(library: Library, path: Path) -> Any:

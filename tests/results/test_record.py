@@ -18,7 +18,7 @@ from llamacpp_tools.results.record import (
     unfinished,
 )
 from llamacpp_tools.results.schema import Document, json_schema
-from llamacpp_tools.sweep.journal import journal_path
+from llamacpp_tools.sweep.journal import Journal, journal_path
 from llamacpp_tools.sweep.validity import check
 
 NOW = datetime.datetime(2026, 11, 21, 10, 30, 5, tzinfo=datetime.UTC)
@@ -150,6 +150,8 @@ def test_the_newest_result_is_unfinished_until_it_is_complete(record, outcomes, 
     write(earlier, record.result)
     write(later, record.result)
     assert unfinished(None, "a", tmp_path) == unfinished(folder, "a") == later
+    with Journal(journal_path(later)):
+        assert unfinished(None, "a", tmp_path) is None, "it runs"
     assert unfinished(later, "a") is None, "a file that is named has nothing to do with the others"
     write(later, record.finish(outcomes))
     assert unfinished(None, "a", tmp_path) is None
