@@ -26,7 +26,7 @@ from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 VERSION = 1
 SUFFIX = ".journal.jsonl"
-_SHARED = ("model", "library", "shim", "device", "driver", "threads")
+_SHARED = ("model", "libraries", "device", "driver", "threads")
 
 Identity = Mapping[str, str]
 
@@ -47,7 +47,7 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
 
     Args:
         spec: the cell; its place in the plan and its number of rounds do not count.
-        identity: what cells share: model, library, device, driver; of the workloads' texts (`text NAME`) the
+        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) the
             cell's own counts.
     """
     row = spec.to_json()

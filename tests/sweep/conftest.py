@@ -71,7 +71,7 @@ def run(raw, executor, journal):
                 planned,
                 executor(how),
                 open_journal,
-                identity or {"model": "a", "library": "b", "device": "CPU", "driver": ""},
+                identity or {"model": "a", "libraries": "b", "device": "CPU", "driver": ""},
                 gate or Gate(Thermometer(NoSensors())),
                 sinks=sinks or Sinks(),
                 **more,

@@ -97,7 +97,7 @@ def test_a_resumed_sweep_runs_what_is_missing_or_failed_and_nothing_else(run):
 def test_a_stale_identity_is_measured_again(run):
     run()
     told = Told()
-    found = run(identity={"model": "b", "library": "c", "device": "another"}, sinks=told)
+    found = run(identity={"model": "b", "libraries": "c", "device": "another"}, sinks=told)
     assert len(told.rounds) == 8
     assert [outcome.attempts for outcome in found] == [1] * 4
 
