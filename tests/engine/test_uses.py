@@ -90,8 +90,8 @@ def test_a_small_context_can_be_filled_to_its_last_token(use: Use) -> None:
 def test_ctrl_c_ends_a_long_decode(use: Use) -> None:
     found = use("interrupts", miniature())
     assert found["ended"] == "KeyboardInterrupt" and found["handler"]
-    # A quarter of the pace until the signal comes; the whole prompt would take more than four times the pace.
-    assert found["took_s"] < found["pace_s"]
+    # The whole prompt takes seconds on one thread, a node of its graph milliseconds.
+    assert found["lag_s"] < 0.5
     assert found["same"]
     assert found["quiet"].startswith("Interrupted: ") and found["heard"] == 2
 
