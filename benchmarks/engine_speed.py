@@ -120,7 +120,7 @@ def drafting(model: Path, prompt: list[int], seen: dict[str, Any]) -> tuple[Side
         return found["n"] / found["decode_ns"] * 1e9
 
     def theirs() -> float:
-        with llama_server(model, *flags) as where:
+        with llama_server(find(), model, *flags) as where:
             completion(where, prompt[:WARMUP], WARMUP)
             timings = completion(where, prompt, ANSWER)["timings"]
         seen["llama-server"] = [timings["draft_n"], timings["draft_n_accepted"]]

@@ -1,4 +1,4 @@
-"""What the benchmarks that ask a llama-server share: one started and ended, one completion."""
+"""A llama-server started and ended, and one completion of it: for benchmarks, and for the tests that ask one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llamacpp_tools.build.manifest import find
+from llamacpp_tools.build.manifest import Build
+
+START_S = 120.0
 
 
 @contextmanager
-def llama_server(model: Path, *flags: str) -> Iterator[str]:
-    """A llama-server of the patched CPU build that answers; yields its address."""
+def llama_server(build: Build, model: Path, *flags: str) -> Iterator[str]:
+    """A llama-server that answers; yields its address.
+
+    Raises:
+        RuntimeError: it ended, or did not answer within two minutes.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     where = f"http://127.0.0.1:{port}"
     command = [
-        find().tool("llama-server"),
+        build.tool("llama-server"),
         "-m",
         model,
         "--port",
@@ -38,12 +44,14 @@ def llama_server(model: Path, *flags: str) -> Iterator[str]:
         [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
+        end = time.monotonic() + START_S
         while True:
             try:
                 urllib.request.urlopen(f"{where}/health", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None, "llama-server ended"
+                if server.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError("llama-server does not answer") from None
                 time.sleep(0.05)
         yield where
     finally:
@@ -51,15 +59,17 @@ def llama_server(model: Path, *flags: str) -> Iterator[str]:
         server.wait()
 
 
-def completion(where: str, prompt: list[int], n_predict: int, cache: bool = False) -> dict[str, Any]:
-    """One greedy completion, as llama-server tells it."""
+def completion(
+    where: str, prompt: list[int] | str, n_predict: int, timeout_s: float = 3600, **asked: Any
+) -> dict[str, Any]:
+    """What llama-server answers; greedy and from nothing unless `asked` says otherwise."""
     body = {
         "prompt": prompt, "n_predict": n_predict, "temperature": 0, "top_k": 1, "ignore_eos": True,
-        "cache_prompt": cache, "return_tokens": True,
-    }  # fmt: skip
+        "cache_prompt": False, "return_tokens": True,
+    } | asked  # fmt: skip
     request = urllib.request.Request(
         f"{where}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=3600) as answer:
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
         found: dict[str, Any] = json.load(answer)
         return found

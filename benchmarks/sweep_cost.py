@@ -24,6 +24,7 @@ from common import ROOT, machine, show, write_result
 from server import completion, llama_server
 
 from llamacpp_tools import home
+from llamacpp_tools.build.manifest import find
 from llamacpp_tools.models.ballast import Ballast
 from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.results import document
@@ -80,9 +81,9 @@ def served(flags: tuple[str, ...], prompt: list[int], rounds: int, cache: bool, 
     """Seconds for one mode: start the server, ask once a round, end it."""
     size = ("-c", str(len(prompt) + 512), "-ub", "512", "-b", "2048", "-t", str(threads))
     begun = time.perf_counter()
-    with llama_server(miniature(Ballast(WEIGHTS, KV)), *size, *flags) as where:
+    with llama_server(find(), miniature(Ballast(WEIGHTS, KV)), *size, *flags) as where:
         for _ in range(rounds):
-            assert len(completion(where, prompt, N_PREDICT, cache)["tokens"]) == N_PREDICT
+            assert len(completion(where, prompt, N_PREDICT, cache_prompt=cache)["tokens"]) == N_PREDICT
         return time.perf_counter() - begun
 
 

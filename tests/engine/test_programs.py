@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.server import completion, llama_server
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.models.recast import recast
@@ -32,7 +30,7 @@ def ran(program: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def completion(build: Build, model: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def completed(build: Build, model: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     context = ("-c", "1024", "-ub", "128", "-b", "512", "-t", "2")
     greedy = ("-n", "40", "--temp", "0", "--top-k", "1", "--ignore-eos")
     quiet = ("-no-cnv", "--no-display-prompt", "--no-warmup")
@@ -41,38 +39,10 @@ def completion(build: Build, model: Path, *flags: str) -> subprocess.CompletedPr
 
 def served(build: Build, model: Path, *flags: str, **asked: Any) -> dict[str, Any]:
     """What llama-server answers; forty greedy tokens unless `asked` says otherwise."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    where = f"http://127.0.0.1:{port}"
-    size = ("-c", "1024", "-ub", "128", "-b", "512", "-t", "2", "-np", "1")
-    command = [build.tool("llama-server"), "-m", model, "--port", port, "--host", "127.0.0.1", *size, *flags]
-    server = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    body = {
-        "prompt": PROMPT, "n_predict": 40, "temperature": 0, "top_k": 1, "ignore_eos": True,
-        "cache_prompt": False, "return_tokens": True,
-    } | asked  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{where}/health", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, "llama-server ended"
-                assert time.monotonic() < deadline, "llama-server does not answer"
-                time.sleep(0.1)
-        request = urllib.request.Request(
-            f"{where}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    finally:
-        server.terminate()
-        server.wait()
+    size = ("-c", "1024", "-ub", "128", "-b", "512", "-t", "2")
+    prompt, n_predict = asked.pop("prompt", PROMPT), asked.pop("n_predict", 40)
+    with llama_server(build, model, *size, *flags) as where:
+        return completion(where, prompt, n_predict, timeout_s=120, **asked)
 
 
 @pytest.mark.parametrize("model", ["tiny", "tiny_dense", "tiny_next"])
@@ -135,7 +105,7 @@ def test_llama_server_answers_with_the_miniature_that_ships(
 
 
 def test_llama_completion_takes_the_flags_too(probe: Probe, patched: Build, tiny: Path) -> None:
-    done = completion(patched, tiny, *RECIPE)
+    done = completed(patched, tiny, *RECIPE)
     assert done.returncode == 0, done.stderr[-2000:]
     library = str(probe(patched, tiny, text=PROMPT, n_predict=40, window=16, full_layers=[7])["text"])
     # Its log thread may lose the end of stdout at exit (upstream's, seen at the pin): what came must agree.
@@ -158,7 +128,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_recipe_is_a_load_error_with_a_sentence(patched: Build, tiny: Path, what: str) -> None:
     flags, words = BAD[what]
-    done = completion(patched, tiny, *flags)
+    done = completed(patched, tiny, *flags)
     assert done.returncode > 0, "an error, not a signal and not silence"
     assert words in done.stdout + done.stderr
 
