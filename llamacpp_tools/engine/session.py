@@ -41,10 +41,10 @@ class SessionOptions:
     ignore_eos: bool = True
 
     def __post_init__(self) -> None:
-        if self.n_max is not None and not 1 <= self.n_max <= self.context.n_ctx:
-            raise BadInput(
-                f"n_max is a number of tokens from 1 to n_ctx, or None for no MTP, not {self.n_max!r}"
-            )
+        # A verification decodes the last token and the draft in one batch, and libllama asserts that it fits.
+        most = min(self.context.n_ctx, self.context.n_batch) - 1
+        if self.n_max is not None and not 1 <= self.n_max <= most:
+            raise BadInput(f"n_max is a number of tokens from 1 to {most}, below n_batch, not {self.n_max!r}")
         if not 0 <= self.p_min <= 1:
             raise BadInput(f"p_min is a probability, not {self.p_min!r}")
 

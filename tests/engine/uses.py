@@ -140,6 +140,9 @@ def bad(library: Library, path: Path) -> Any:
             "n_ctx": refused(lambda: ContextOptions(n_ctx=0)),
             "flash_attn": refused(lambda: ContextOptions(n_ctx=8, flash_attn="yes")),  # type: ignore[arg-type]
             "n_max": refused(lambda: SessionOptions(SMALL, n_max=0)),
+            "a draft larger than a batch": refused(
+                lambda: SessionOptions(ContextOptions(n_ctx=64, n_batch=4), n_max=4)
+            ),
             "p_min": refused(lambda: SessionOptions(SMALL, n_max=1, p_min=2)),
             "seed": refused(lambda: Sampling(seed=-1)),
             "temperature": refused(lambda: Sampling(temperature=0)),
