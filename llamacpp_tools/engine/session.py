@@ -59,26 +59,28 @@ class Session(Closing):
 
     def __init__(self, library: Library, path: Path | str, options: SessionOptions) -> None:
         self.options = options
-        with contextlib.ExitStack() as stack:
-            self.model = stack.enter_context(Model(library, path, options.recipe, options.n_gpu_layers))
-            self.draft: Context | None = None
-            self._decoder: Decoder
+        # Whatever is made on the model is closed with it.
+        self.model = Model(library, path, options.recipe, options.n_gpu_layers)
+        self.draft: Context | None = None
+        self._decoder: Decoder
+        try:
             if options.n_max is None:
-                self.target = stack.enter_context(Context(self.model, options.context))
-                self._decoder = stack.enter_context(PlainDecoder(self.target, options.ignore_eos))
+                self.target = Context(self.model, options.context)
+                self._decoder = PlainDecoder(self.target, options.ignore_eos)
             else:
-                self._decoder = self._with_mtp(stack, options, options.n_max)
-            self._stack = stack.pop_all()
+                self._decoder = self._with_mtp(options, options.n_max)
+        except BaseException:
+            self.model.close()
+            raise
 
-    def _with_mtp(self, stack: contextlib.ExitStack, options: SessionOptions, n_max: int) -> MtpDecoder:
+    def _with_mtp(self, options: SessionOptions, n_max: int) -> MtpDecoder:
         if self.model.header.n_layer_nextn == 0:
             raise BadInput(
                 f"{self.model.path} has no MTP block (nextn_predict_layers is 0): leave MTP modes out"
             )
-        self.target = stack.enter_context(Context(self.model, replace(options.context, n_rs_seq=n_max)))
-        self.draft = stack.enter_context(Context(self.model, replace(options.context, mtp=True)))
-        decoder = MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
-        return stack.enter_context(decoder)
+        self.target = Context(self.model, replace(options.context, n_rs_seq=n_max))
+        self.draft = Context(self.model, replace(options.context, mtp=True))
+        return MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
 
     @property
     def decoder(self) -> Decoder:
@@ -178,11 +180,12 @@ class Session(Closing):
         self._check_room(len(tokens), n_predict)
         n_vocab = self.model.n_vocab
         odd = next((token for token in tokens if not 0 <= token < n_vocab), None)
-        if not tokens or odd is not None or n_predict < 1:
-            what = "an empty prompt" if not tokens else f"{n_predict} tokens to generate"
-            raise BadInput(
-                f"token {odd} is not one of the {n_vocab}" if odd is not None else f"there is {what}"
-            )
+        if not tokens:
+            raise BadInput("the prompt is empty")
+        if odd is not None:
+            raise BadInput(f"token {odd} is not one of the {n_vocab}")
+        if n_predict < 1:
+            raise BadInput(f"n_predict is at least 1, not {n_predict}")
         if accepts and self.options.n_max is None:
             raise BadInput("there is nothing to accept: the session drafts nothing (n_max is not set)")
 
@@ -195,4 +198,4 @@ class Session(Closing):
 
     def close(self) -> None:
         """Close decoder, contexts and model; a second call does nothing."""
-        self._stack.close()
+        self.model.close()
