@@ -81,7 +81,8 @@ class Sample(_Model):
     `filled` is `prefill` for a true prefill, which took `prefill_ns`, or `restored` for a kept one that was put back
     in `restore_ns`; `other_ns` is what else the round took (warming up, keeping the prefill). `attempt` is the run
     of the sweep that measured it. `other_cpu` is how many CPUs other programs kept busy meanwhile. `throttled`
-    marks a round whose clock was below nine tenths of the sweep's fastest round.
+    marks a round whose clock was below nine tenths of the sweep's fastest round. With MTP `step_drafted`,
+    `step_accepted` and `step_draft_ns` have one entry per step: tokens drafted, tokens accepted, time spent drafting.
     """
 
     round: int
@@ -91,6 +92,9 @@ class Sample(_Model):
     decode_ns: int
     n_steps: int
     step_ns: list[int]
+    step_drafted: list[int] = []
+    step_accepted: list[int] = []
+    step_draft_ns: list[int] = []
     drafted: list[int]
     accepted: list[int]
     output_sha256: str
@@ -103,6 +107,22 @@ class Sample(_Model):
     throttled: bool = False
 
 
+class StepCost(_Model):
+    """What a step costs that drafts `n_max` tokens, at forced acceptance: medians over the rounds' medians.
+
+    `draft_ms` is the time of the drafts, `verify_ms` that of verifying them in a batch of `n_max + 1`; an interval is
+    null with a single round.
+    """
+
+    n_max: int
+    n_steps: int
+    step_ms: float
+    draft_ms: float
+    verify_ms: float
+    step_ms_interval: Interval | None = None
+    samples_ms: list[float] = []
+
+
 class Cell(_Model):
     """One mode at one depth, workload and set of axis values.
 
@@ -110,7 +130,9 @@ class Cell(_Model):
     `prefill_` before them the prefill; `prefill_tps` and `decode_tps` are medians. `acceptance` is
     `accepted / drafted`, null without MTP. `threads` is what was asked, `n_threads` what was used.
     `first_divergence` is the first token position at which the output leaves that of the cell named in
-    `reference`, null if it does not. `attempts` counts the runs of the sweep that began the cell.
+    `reference`, null if it does not. `attempts` counts the runs of the sweep that began the cell. `draft_ms` and
+    `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
+    decode speed but `step_costs`, one entry for each draft length.
     """
 
     id: str
@@ -121,6 +143,7 @@ class Cell(_Model):
     workload: str
     n_max: int | None = None
     p_min: float | None = None
+    forced: bool = False
     window: int | None = None
     full_layers: list[int] | None = None
     prefill_tps: float | None = None
@@ -155,6 +178,9 @@ class Cell(_Model):
     step_ms_p50: float | None = None
     step_ms_p95: float | None = None
     n_steps: int | None = None
+    draft_ms: float | None = None
+    verify_ms: float | None = None
+    step_costs: list[StepCost] | None = None
     drafted_per_position: list[int] | None = None
     accepted_per_position: list[int] | None = None
     kv_bytes: int | None = None
