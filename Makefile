@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-miniature soak train-miniature clean
+.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-miniature soak train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -47,6 +47,13 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/engine_speed.py
 	$(BIN)/python benchmarks/engine_profile.py
 
+# The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
+bench-binding: $(VENV)/.installed
+	test -x $(VENV)-binding/bin/python || $(PYTHON) -m venv $(VENV)-binding
+	$(VENV)-binding/bin/python -m pip install --quiet llama-cpp-python
+	$(BIN)/llt build --cpu --tools
+	$(BIN)/python benchmarks/engine_speed.py --binding $(VENV)-binding/bin/python
+
 # What the card of the miniature claims: texts, cost of a draft, recall, acceptance with and without a window (half an hour)
 bench-miniature: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -66,7 +73,7 @@ train-miniature: $(VENV)/.installed-train
 	$(BIN)/python -m training $(TRAIN_ARGS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-binding .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,10 +1,12 @@
 """The engine against upstream's own programs of the same build, side by side: does measuring cost anything?
 
-    python benchmarks/engine_speed.py [--rounds N] [--quick]
+    python benchmarks/engine_speed.py [--rounds N] [--quick] [--binding PYTHON]
 
-Decode at several depths and prefill against llama-bench; MTP against llama-server. The two sides take turns, each
-time in a process of its own, and a ratio is the median of the rounds' ratios, with its 95 % interval (t on their
-logarithms). llama-bench decodes random tokens and chooses none; ours chooses each token and makes a text.
+Decode at several depths and prefill against llama-bench; MTP against llama-server; decode against llama-cpp-python, if
+PYTHON is an interpreter that has it (its library is the one it was built with, so that case compares two versions). The
+two sides take turns, each time in a process of its own, and a ratio is the median of the rounds' ratios, with its 95 %
+interval (t on their logarithms). llama-bench decodes random tokens and chooses none; ours chooses each token and makes
+a text.
 """
 
 from __future__ import annotations
@@ -89,6 +91,31 @@ def decoding(model: Path, depth: int, n_predict: int) -> tuple[Side, Side]:
         return found["n"] / found["decode_ns"] * 1e9
 
     return mine, lambda: bench(model, "-p", "0", "-n", str(n_predict), "-d", str(depth))
+
+
+def binding(
+    model: Path, prompt: list[int], n_predict: int, python: str, seen: dict[str, Any]
+) -> tuple[Side, Side]:
+    """The same answer, without MTP, from llama-cpp-python."""
+    asked = {
+        "model": str(model), "prompt": prompt, "n_predict": n_predict, "n_ctx": len(prompt) + n_predict + 16,
+        "n_batch": N_BATCH, "n_ubatch": N_UBATCH, "n_threads": auto_threads(),
+    }  # fmt: skip
+
+    def mine() -> float:
+        found = ours(model, prompt, n_predict)
+        return found["n"] / found["decode_ns"] * 1e9
+
+    def theirs() -> float:
+        done = subprocess.run(
+            [python, str(Path(__file__).with_name("other_binding.py"))], input=json.dumps(asked),
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found = json.loads(done.stdout.splitlines()[-1])
+        seen["llama-cpp-python"] = found["version"]
+        return float(found["n"] / found["decode_ns"] * 1e9)
+
+    return mine, theirs
 
 
 def prefilling(model: Path, count: int) -> tuple[Side, Side]:
@@ -178,6 +205,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="depths up to 1,024 only")
+    parser.add_argument("--binding", metavar="PYTHON", help="an interpreter with llama-cpp-python")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -203,6 +231,18 @@ def main() -> None:
             drafting(large, prompt, counts["ballast"]),
         ),
     ]  # fmt: skip
+    versions: dict[str, Any] = {}
+    if options.binding:
+        cases += [
+            (
+                "decode against llama-cpp-python, miniature", 1.0, options.rounds,
+                binding(small, prompt, ANSWER, options.binding, versions),
+            ),
+            (
+                "decode against llama-cpp-python, with ballast", 1.0, max(5, options.rounds - 2),
+                binding(large, prompt, 48, options.binding, versions),
+            ),
+        ]  # fmt: skip
     found = {}
     for name, goal, rounds, sides in cases:
         found[name] = {"goal": goal, **compared(sides, rounds)}
@@ -218,6 +258,7 @@ def main() -> None:
             "n_ubatch": N_UBATCH,
             "cases": found,
             "drafted_and_accepted": counts,
+            "versions": versions,
             "help_s": [round(value, 3) for value in helps],
             "goal_help_s": 0.3,
             "machine": facts,

@@ -38,20 +38,33 @@ class Generation:
         tokens: every token generated; the first comes from the prefill and cost no step.
         prefill_ns: time of the prefill, until its next token was known.
         step_ns: time of each decode step, in order.
-        decode_ns: time of all steps together.
-        n_stepped: tokens that the steps produced, `len(tokens) - 1`.
-        drafted, accepted: per draft position (0 is the next token), how often drafted and accepted.
-        draft_ns, verify_ns: of `decode_ns`, spent drafting and verifying; 0 without MTP.
+        n_max: the longest draft that was allowed; 0 without MTP.
+        step_drafted, step_accepted: tokens drafted and accepted in each step; empty without MTP.
+        step_draft_ns: of each step's time, what the draft took; empty without MTP.
     """
 
     tokens: tuple[int, ...]
     prefill_ns: int
     step_ns: tuple[int, ...]
-    decode_ns: int
-    drafted: tuple[int, ...]
-    accepted: tuple[int, ...]
-    draft_ns: int
-    verify_ns: int
+    n_max: int = 0
+    step_drafted: tuple[int, ...] = ()
+    step_accepted: tuple[int, ...] = ()
+    step_draft_ns: tuple[int, ...] = ()
+
+    @property
+    def decode_ns(self) -> int:
+        """Time of all steps together."""
+        return sum(self.step_ns)
+
+    @property
+    def drafted(self) -> tuple[int, ...]:
+        """Per draft position (0 is the next token), how often a token was drafted there."""
+        return _by_position(self.step_drafted, self.n_max)
+
+    @property
+    def accepted(self) -> tuple[int, ...]:
+        """Per draft position, how often the token there was accepted."""
+        return _by_position(self.step_accepted, self.n_max)
 
     @property
     def n_stepped(self) -> int:
@@ -86,12 +99,15 @@ class Limits:
         ends: tokens that end the text; such a token is the last one.
         accepts: drafted tokens to accept in each step, whatever the target says, again from the start when it is
             through; empty for those that the target agrees with.
+        drafts: the longest draft of each step, none above `n_max`, again from the start when it is through; empty for
+            `n_max` each time.
     """
 
     n_predict: int
     n_max: int = 0
     ends: frozenset[int] = frozenset()
     accepts: tuple[int, ...] = ()
+    drafts: tuple[int, ...] = ()
 
 
 class Run:
@@ -115,8 +131,9 @@ class Run:
         self._ffi = ffi
         self._tokens = [filled.token]
         self._step_ns: list[int] = []
-        self._drafted, self._accepted = [0] * limits.n_max, [0] * limits.n_max
-        self._draft_ns = self._verify_ns = 0
+        self._drafted: list[int] = []
+        self._accepted: list[int] = []
+        self._draft_ns: list[int] = []
 
     def __iter__(self) -> Iterator[list[int]]:
         """The tokens of each step, the first being the one that the prefill gave.
@@ -126,13 +143,14 @@ class Run:
         """
         limits, clock, unpack = self._limits, time.perf_counter_ns, self._ffi.unpack
         decode, tokens, ends = self._decoder.step, self._tokens, limits.ends
-        drafted, accepted = self._drafted, self._accepted
+        drafting = limits.n_max > 0
         out = self._ffi.new("llama_token[]", limits.n_max + 1)
         forced = itertools.cycle(limits.accepts or (BY_AGREEMENT,))
+        lengths = itertools.cycle(limits.drafts or (limits.n_max,))
         pos = self._filled.n_prompt
         yield tokens[:1]
         while len(tokens) < limits.n_predict and tokens[-1] not in ends:
-            n_max = min(limits.n_max, limits.n_predict - len(tokens) - 1)
+            n_max = min(next(lengths), limits.n_predict - len(tokens) - 1)
             n_forced = next(forced)
             at = clock()
             step = decode(tokens[-1], pos, out, n_max, n_forced)
@@ -143,11 +161,10 @@ class Run:
             if ends and not ends.isdisjoint(made):
                 made = made[: next(index for index, token in enumerate(made) if token in ends) + 1]
             tokens.extend(made)
-            for position in range(step.n_drafted):
-                drafted[position] += 1
-                accepted[position] += position < step.n_accepted
-            self._draft_ns += step.draft_ns
-            self._verify_ns += step.verify_ns
+            if drafting:
+                self._drafted.append(step.n_drafted)
+                self._accepted.append(step.n_accepted)
+                self._draft_ns.append(step.draft_ns)
             yield made
 
     @property
@@ -157,11 +174,10 @@ class Run:
             tuple(self._tokens),
             self._filled.prefill_ns,
             tuple(self._step_ns),
-            sum(self._step_ns),
+            self._limits.n_max,
             tuple(self._drafted),
             tuple(self._accepted),
-            self._draft_ns,
-            self._verify_ns,
+            tuple(self._draft_ns),
         )
 
 
@@ -190,6 +206,10 @@ def go_on(
                 tick(count)
                 next_tick = clock() + TICK_NS
     return run.done
+
+
+def _by_position(counts: Sequence[int], n_max: int) -> tuple[int, ...]:
+    return tuple(sum(count > position for count in counts) for position in range(n_max))
 
 
 @contextlib.contextmanager

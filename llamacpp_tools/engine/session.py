@@ -112,7 +112,7 @@ class Session(Closing):
         self._check(tokens, n_predict, accepts)
         if not all(isinstance(token, int) for token in stop):
             raise BadInput("stop takes token ids; `model.tokenize` gives those of a text")
-        limits = self._limits(n_predict, stop, accepts)
+        limits = self._limits(n_predict, stop, accepts, ())
 
         def begin() -> Iterator[Run]:
             with contextlib.ExitStack() as stack:
@@ -143,15 +143,20 @@ class Session(Closing):
         n_predict: int,
         tick: Callable[[int], None] | None = None,
         accepts: Sequence[int] = (),
+        drafts: Sequence[int] = (),
     ) -> Generation:
-        """Generate after what stands in the caches (see `generate.go_on`).
+        """Generate after what stands in the caches (see `generate.go_on`, and `generate.Limits` for the schedules).
 
         Raises:
-            BadInput: the context is too small for it.
+            BadInput: the context is too small for it, or a draft is to be longer than `n_max`.
             LltError: a decode failed.
         """
         self._check_room(filled.n_prompt, n_predict)
-        limits = self._limits(n_predict, (), accepts)
+        if drafts and max(drafts) > (self.options.n_max or 0):
+            raise BadInput(
+                f"a draft of {max(drafts)} tokens is longer than n_max, which is {self.options.n_max}"
+            )
+        limits = self._limits(n_predict, (), accepts, drafts)
         with interruptible(self.model.library):
             return go_on(self._decoder, filled, limits, self.model.library.ffi, tick)
 
@@ -171,10 +176,12 @@ class Session(Closing):
         self._check_room(len(prompt), n_predict)
         return self.go_on(self.fill(prompt, prefill_tick), n_predict, decode_tick)
 
-    def _limits(self, n_predict: int, stop: Collection[int], accepts: Sequence[int]) -> Limits:
+    def _limits(
+        self, n_predict: int, stop: Collection[int], accepts: Sequence[int], drafts: Sequence[int]
+    ) -> Limits:
         options = self.options
         ends = frozenset(stop) if options.ignore_eos else self.model.end_tokens | frozenset(stop)
-        return Limits(n_predict, options.n_max or 0, ends, tuple(accepts))
+        return Limits(n_predict, options.n_max or 0, ends, tuple(accepts), tuple(drafts))
 
     def _check(self, tokens: Sequence[int], n_predict: int, accepts: Sequence[int]) -> None:
         self._check_room(len(tokens), n_predict)

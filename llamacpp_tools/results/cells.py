@@ -7,8 +7,9 @@ import hashlib
 from collections.abc import Sequence
 
 from llamacpp_tools.results import statistics
-from llamacpp_tools.results.schema import Cell, Heat, Sample
+from llamacpp_tools.results.schema import Cell, Heat, Sample, StepCost
 from llamacpp_tools.sweep.cell import cell_id
+from llamacpp_tools.sweep.forced import settled
 from llamacpp_tools.sweep.outcome import CellOutcome, Conditions
 from llamacpp_tools.sweep.protocol import RoundSample
 from llamacpp_tools.workloads import distinct_word_ratio
@@ -40,6 +41,7 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         workload=spec.workload,
         n_max=spec.n_max,
         p_min=spec.p_min,
+        forced=spec.forced,
         window=spec.window,
         full_layers=list(spec.full_layers) if spec.full_layers is not None else None,
         n_predict=spec.n_predict,
@@ -67,7 +69,12 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         clock_mhz=statistics.median(_known(samples, "clock_mhz")),
         notes=list(outcome.notes),
     )
-    return cell.model_copy(update=_figures(outcome.rounds, spec.mtp)) if outcome.rounds else cell
+    if not outcome.rounds:
+        return cell
+    figures = _prefill(outcome.rounds) | (
+        _costs(outcome.rounds) if spec.forced else _decode(outcome.rounds, spec.mtp)
+    )
+    return cell.model_copy(update=figures)
 
 
 def mark_throttled(cells: Sequence[Cell]) -> list[Cell]:
@@ -113,6 +120,9 @@ def _sample(sample: RoundSample, conditions: Conditions) -> Sample:
         step_ns=sample.step_ns,
         drafted=sample.drafted,
         accepted=sample.accepted,
+        step_drafted=sample.step_drafted,
+        step_accepted=sample.step_accepted,
+        step_draft_ns=sample.step_draft_ns,
         output_sha256=token_hash(sample.tokens),
         filled=sample.filled,
         restore_ns=sample.restore_ns,
@@ -123,39 +133,92 @@ def _sample(sample: RoundSample, conditions: Conditions) -> Sample:
     )
 
 
-def _figures(rounds: Sequence[RoundSample], mtp: bool) -> dict[str, object]:
-    decode = _speeds([(sample.n_gen, sample.decode_ns) for sample in rounds])
+def _prefill(rounds: Sequence[RoundSample]) -> dict[str, object]:
     # Only a true prefill tells how fast prefilling is; a kept one knows how long it took, which is one sample.
     true_fills = [sample for sample in rounds if sample.filled == "prefill"] or list(rounds[:1])
-    prefill = _speeds([(sample.n_prompt, sample.prefill_ns) for sample in true_fills])
+    speeds = _speeds([(sample.n_prompt, sample.prefill_ns) for sample in true_fills])
+    return {
+        "n_prompt": rounds[0].n_prompt,
+        "filled": rounds[0].filled,
+        "prefill_tps": statistics.median(speeds),
+        "prefill_tps_interval": statistics.median_interval(speeds),
+        "prefill_avg_ts": statistics.mean(speeds),
+        "prefill_stddev_ts": statistics.stddev(speeds),
+        "prefill_samples_ns": [sample.prefill_ns for sample in true_fills],
+        "prefill_samples_ts": speeds,
+    }
+
+
+def _decode(rounds: Sequence[RoundSample], mtp: bool) -> dict[str, object]:
+    speeds = _speeds([(sample.n_gen, sample.decode_ns) for sample in rounds])
     steps = [ns / 1e6 for sample in rounds for ns in sample.step_ns]
     first = rounds[0]
     ratio = distinct_word_ratio(first.text)
     return {
-        "prefill_tps": statistics.median(prefill),
-        "prefill_tps_interval": statistics.median_interval(prefill),
-        "prefill_avg_ts": statistics.mean(prefill),
-        "prefill_stddev_ts": statistics.stddev(prefill),
-        "prefill_samples_ns": [sample.prefill_ns for sample in true_fills],
-        "prefill_samples_ts": prefill,
-        "decode_tps": statistics.median(decode),
-        "decode_tps_interval": statistics.median_interval(decode),
-        "avg_ts": statistics.mean(decode),
-        "stddev_ts": statistics.stddev(decode),
+        "decode_tps": statistics.median(speeds),
+        "decode_tps_interval": statistics.median_interval(speeds),
+        "avg_ts": statistics.mean(speeds),
+        "stddev_ts": statistics.stddev(speeds),
         "samples_ns": [sample.decode_ns for sample in rounds],
-        "samples_ts": decode,
+        "samples_ts": speeds,
         "step_ms_p50": statistics.percentile(steps, 50),
         "step_ms_p95": statistics.percentile(steps, 95),
         "n_steps": sum(sample.n_steps for sample in rounds),
-        "n_prompt": first.n_prompt,
         "n_gen": first.n_gen,
-        "filled": first.filled,
         "distinct_word_ratio": round(ratio, 4) if ratio is not None else None,
         "output_sha256": token_hash(first.tokens),
         "output_tokens": first.tokens,
         "output_text": first.text,
-        **(_acceptance(rounds) if mtp else {}),
+        **(_acceptance(rounds) | _split(rounds) if mtp else {}),
     }
+
+
+def _split(rounds: Sequence[RoundSample]) -> dict[str, object]:
+    """Draft and verification of a mean step; what the loop around the library takes counts as verification."""
+    n_steps = sum(len(sample.step_draft_ns) for sample in rounds)
+    if not n_steps:
+        return {}
+    draft = sum(sum(sample.step_draft_ns) for sample in rounds) / n_steps / 1e6
+    whole = sum(sum(sample.step_ns) for sample in rounds) / n_steps / 1e6
+    return {"draft_ms": draft, "verify_ms": whole - draft}
+
+
+def _costs(rounds: Sequence[RoundSample]) -> dict[str, object]:
+    """Medians by draft length: of a round's settled steps, then of the rounds."""
+    found = []
+    for n_max in sorted({length for sample in rounds for length in sample.step_drafted}):
+        steps = [_settled_steps(sample, n_max) for sample in rounds]
+        samples = [statistics.median([step for step, _ in each]) for each in steps if each]
+        drafts = [statistics.median([draft for _, draft in each]) for each in steps if each]
+        whole, draft = _middle(samples), _middle(drafts)
+        if whole is None or draft is None:
+            continue
+        found.append(
+            StepCost(
+                n_max=n_max,
+                n_steps=sum(len(each) for each in steps),
+                step_ms=whole,
+                draft_ms=draft,
+                verify_ms=whole - draft,
+                step_ms_interval=statistics.median_interval(
+                    [value for value in samples if value is not None]
+                ),
+                samples_ms=[value for value in samples if value is not None],
+            )
+        )
+    return {"step_costs": found, "n_steps": sum(sample.n_steps for sample in rounds)}
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    return statistics.median([value for value in values if value is not None])
+
+
+def _settled_steps(sample: RoundSample, n_max: int) -> list[tuple[float, float]]:
+    """(step, draft) in milliseconds of the steps of that length that count."""
+    rows = zip(
+        sample.step_drafted, settled(sample.step_drafted), sample.step_ns, sample.step_draft_ns, strict=True
+    )
+    return [(step / 1e6, draft / 1e6) for length, counts, step, draft in rows if counts and length == n_max]
 
 
 def _speeds(pairs: Sequence[tuple[int, int]]) -> list[float]:

@@ -62,7 +62,11 @@ class Group:
 
 
 def groups(cells: Sequence[Cell]) -> list[Group]:
-    """Every 2x2 of `cells`, in the cells' order; a dense cell stands in each group that it belongs to."""
+    """Every 2x2 of `cells`, in the cells' order; a dense cell stands in each group that it belongs to.
+
+    A forced cell tells what a step costs and no speed, so it is in none.
+    """
+    cells = [cell for cell in cells if not cell.forced]
     varying = {name for name in _SHORT if len(_values(cells, name)) > 1}
     found: list[Group] = []
     for base in _distinct([_base(cell) for cell in cells]):

@@ -57,6 +57,7 @@ class CellSpec:
         full_layers: indices of the attention layers that stay full; None without SWA.
         n_max: most tokens drafted in one step; None without MTP.
         p_min: a draft ends below this probability; None without MTP.
+        forced: drafts of 0 to `n_max` tokens in turns, accepted on a schedule: tells what a step costs, and no text.
         n_predict: tokens to generate in each round.
         ignore_eos: go on past the end-of-generation token.
         rounds: how often the cell is measured.
@@ -82,6 +83,7 @@ class CellSpec:
     ignore_eos: bool
     rounds: int
     n_ctx: int
+    forced: bool = False
 
     @property
     def swa(self) -> bool:
@@ -121,7 +123,7 @@ class CellSpec:
 
     def draft_key(self) -> tuple[object, ...]:
         """The draft's parameters."""
-        return (self.n_max, self.p_min)
+        return (self.n_max, self.p_min, self.forced)
 
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON values, `full_layers` a list."""
@@ -160,7 +162,7 @@ def cell_id(spec: CellSpec) -> str:
         layers = ",".join(str(layer) for layer in spec.full_layers or ()) or "none"
         parts.append(f"w{spec.window} full-{layers}")
     if spec.mtp:
-        parts.append(f"n{spec.n_max} p{spec.p_min:g}")
+        parts.append(f"n{spec.n_max} {'forced' if spec.forced else f'p{spec.p_min:g}'}")
     parts.append(f"g{spec.n_predict}{'' if spec.ignore_eos else '-eos'}")
     return " ".join(parts)
 

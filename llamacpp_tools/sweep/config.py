@@ -199,13 +199,21 @@ class SwaConfig(_Section):
 
 
 class DraftConfig(_Section):
-    """The draft, both keys axes of the modes with mtp.
+    """The draft, `n_max` and `p_min` axes of the modes with mtp.
 
-    `n_max` is the most tokens drafted in a step, `p_min` the probability below which a draft ends.
+    `n_max` is the most tokens drafted in a step, `p_min` the probability below which a draft ends. `forced` measures
+    what a step costs instead of a text: drafts of 0 to `n_max` tokens in turns, accepted on a schedule.
     """
 
     n_max: Axis[Annotated[Annotated[int, Field(ge=1, le=64)], BeforeValidator(_whole_draft)]] = (3,)
     p_min: Axis[Annotated[float, Field(ge=0, le=1)]] = (0.0,)
+    forced: bool = False
+
+    @model_validator(mode="after")
+    def _drafts_all(self) -> DraftConfig:
+        if self.forced and any(self.p_min):
+            raise ValueError(f"has p_min {max(self.p_min):g} with forced, which needs drafts of every length")
+        return self
 
 
 class GenerateConfig(_Section):

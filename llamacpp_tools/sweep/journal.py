@@ -52,6 +52,9 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
+    if not spec.forced:
+        # Journals from before there were such cells stay valid.
+        del row["forced"]
     own = {name: value for name, value in identity.items() if name in (f"text {spec.workload}", *_SHARED)}
     text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -103,4 +103,5 @@ def _drafts(config: SweepConfig, mode: Mode) -> list[dict[str, Any]]:
     if not uses_mtp(mode):
         return [{"n_max": None, "p_min": None}]
     pairs = itertools.product(config.draft.n_max, config.draft.p_min)
-    return [{"n_max": n_max, "p_min": float(p_min)} for n_max, p_min in pairs]
+    forced = config.draft.forced
+    return [{"n_max": n_max, "p_min": float(p_min), "forced": forced} for n_max, p_min in pairs]

@@ -29,6 +29,7 @@ from llamacpp_tools.ffi.library import open_library
 from llamacpp_tools.models.kvbytes import recurrent_bytes
 from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.depthstate import Damaged, DepthStates, Kept, NotKept
+from llamacpp_tools.sweep.forced import Schedule, forced_schedule
 from llamacpp_tools.sweep.lifeline import orders
 from llamacpp_tools.sweep.protocol import (
     WARMUP_TOKENS,
@@ -109,6 +110,12 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         self._session = session
         self._prompt = prompt
         self._send = send
+        spec = request.spec
+        self._schedule = (
+            forced_schedule(spec.n_max or 0, spec.n_predict)
+            if spec.forced
+            else Schedule(drafts=[], accepts=[])
+        )
         self._kept: Kept | None = None
         self._states = DepthStates(Path(request.states), request.states_cap) if request.states else None
         self._key = _state_key(request, build, session, prompt) if self._states else {}
@@ -138,6 +145,7 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
             filled,
             spec.n_predict,
             lambda made: self._send(Progress("decode", order.number, made, spec.n_predict)),
+            **self._schedule,
         )
         measured = (restore_ns if kept else filled.prefill_ns) + done.decode_ns
         return self._sample(order, done, restore_ns if kept else None, clock() - begun - measured)
@@ -182,6 +190,9 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
             step_ns=list(done.step_ns),
             drafted=list(done.drafted),
             accepted=list(done.accepted),
+            step_drafted=list(done.step_drafted),
+            step_accepted=list(done.step_accepted),
+            step_draft_ns=list(done.step_draft_ns),
             n_steps=len(done.step_ns),
             tokens=tokens,
             text=self._session.model.detokenize(tokens),

@@ -1,7 +1,8 @@
 """Rejected drafts leave nothing behind and take nothing along, at the window's edge as anywhere (see `torture`).
 
 Batches of other shapes are computed in another order, so logits may differ in their last digits: by less than 0.001
-on the tiny model here. One lost cell of the window shows as 0.4.
+on the tiny model here. A quantised cache makes more of it, where a last digit takes a value to the next of 16 levels:
+0.007 was seen on schedules where f16 gave 0.0007. One lost cell of the window shows as 0.4.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from llamacpp_tools.build.manifest import Build
 
 pytestmark = pytest.mark.build
 ROOT = Path(__file__).resolve().parents[2]
-BOUND = 0.005
+BOUND = {"f16": 0.005, "q4_1": 0.02}
 WINDOW = 64
 # Texts per case; `make soak` asks for more, and for every case.
 TEXTS = int(os.environ.get("LLT_TORTURE", "3"))
@@ -46,7 +47,7 @@ def test_logits_after_any_schedule_are_those_of_a_straight_decode(
 ) -> None:
     done = tortured(
         patched, tiny_dense, window=window, twin_window=window, n_ubatch=n_ubatch, type_k=type_kv, type_v=type_kv,
-        bound=BOUND, examples=TEXTS,
+        bound=BOUND[type_kv], examples=TEXTS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
@@ -59,7 +60,7 @@ def test_logits_after_any_schedule_are_those_of_a_straight_decode(
 def test_one_cell_of_the_window_less_would_be_seen(patched: Build, tiny_dense: Path, type_kv: str) -> None:
     done = tortured(
         patched, tiny_dense, window=WINDOW, twin_window=WINDOW - 1, n_ubatch=64, type_k=type_kv, type_v=type_kv,
-        bound=10 * BOUND, examples=3,
+        bound=0.1, examples=3,
     )  # fmt: skip
     assert done.returncode != 0
     assert "logits differ by" in done.stderr

@@ -168,6 +168,8 @@ def interrupts(library: Library, path: Path) -> Any:
     """Ctrl-C in the one decode of a long prompt, and the same session afterwards; then a handler that says nothing."""
     options = ContextOptions(n_ctx=16384, n_batch=16384, n_ubatch=512, n_threads=1)
     sent: list[float] = []
+    # What a shell starts in the background inherits a SIGINT that is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def send() -> None:
         sent.append(time.monotonic())
