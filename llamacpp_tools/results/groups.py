@@ -57,12 +57,22 @@ class Group:
     @property
     def label(self) -> str:
         """For people: depth, workload and whatever varies."""
-        axes = "".join(f", {name} {_word(value)}" for name, value in self.axes.items())
+        return self.label_of(*self.cells)
+
+    def label_of(self, *modes: Mode) -> str:
+        """The same without the axes that none of `modes` has: the window says nothing of dense and mtp."""
+        idle = {*(_RECIPE if not any(map(uses_swa, modes)) else ())}
+        idle |= {*(_DRAFT if not any(map(uses_mtp, modes)) else ())}
+        axes = "".join(f", {name} {_word(value)}" for name, value in self.axes.items() if name not in idle)
         return f"depth {self.n_depth}, {self.workload}{axes}"
 
 
 def groups(cells: Sequence[Cell]) -> list[Group]:
-    """Every 2x2 of `cells`, in the cells' order; a dense cell stands in each group that it belongs to."""
+    """Every 2x2 of `cells`, in the cells' order; a dense cell stands in each group that it belongs to.
+
+    Cells whose acceptance was forced are in none: what they decode is no text of the model.
+    """
+    cells = [cell for cell in cells if not cell.forced]
     varying = {name for name in _SHORT if len(_values(cells, name)) > 1}
     found: list[Group] = []
     for base in _distinct([_base(cell) for cell in cells]):
