@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llamacpp_tools.cli.options import share
+
 if TYPE_CHECKING:
-    from llamacpp_tools.build.manifest import Build
-    from llamacpp_tools.models.header import GgufHeader
-    from llamacpp_tools.results.record import Record
     from llamacpp_tools.results.schema import Document
     from llamacpp_tools.sweep.config import SweepConfig
-    from llamacpp_tools.sweep.identity import Device
-    from llamacpp_tools.sweep.journal import Journal
-    from llamacpp_tools.sweep.outcome import CellOutcome
     from llamacpp_tools.sweep.plan import Plan
-    from llamacpp_tools.sweep.runner import Sweep
 
 MOST_ROUNDS = 50
 
@@ -87,7 +81,7 @@ def sweep(
     from llamacpp_tools.sweep.configfile import load_config
     from llamacpp_tools.sweep.plan import plan
 
-    width = _width(until_width)
+    width = share(until_width, "--until-width") if until_width is not None else None
     settings = load_config(config, model, need_model=not dry_run)
     planned = plan(settings)
     if dry_run:
@@ -107,129 +101,28 @@ def sweep(
     _print_result(result, path, json_output)
 
 
-def _width(text: str | None) -> float | None:
-    if text is None:
-        return None
-    from llamacpp_tools.errors import BadInput
-
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise BadInput(f"--until-width takes a share such as 2% or 0.02, not {text}")
-    return value
-
-
 def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path]:
     import datetime
 
-    from llamacpp_tools.errors import Interrupted, LltError
-    from llamacpp_tools.results.provenance import provenance
-    from llamacpp_tools.results.record import Record, choose_path, path_to_go_on, unfinished
-    from llamacpp_tools.sweep.identity import ask_device
-    from llamacpp_tools.sweep.journal import Journal, journal_path
+    from llamacpp_tools.cli.sweepbars import bars
+    from llamacpp_tools.results.measure import Options, Stopped, measure, ready
+    from llamacpp_tools.results.record import choose_path, path_to_go_on, unfinished
 
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
     path = path_to_go_on(asked.out, name) if asked.resume else choose_path(asked.out, name, now)
-    build, model, header = _ready(planned)
+    parts = ready(planned)
     earlier = None if asked.resume else unfinished(asked.out, name)
     if earlier is not None:
         again = f"{command} --resume --out {shlex.quote(str(earlier))}"
         typer.echo(f"note: {earlier} is not finished; to go on with it: {again}", err=True)
-    device = ask_device(build.path)
-    known = provenance(build.data, model, device.driver)
-    with Journal(journal_path(path)) as journal:
+    options = Options(asked.force, asked.keep_prefills, asked.until_width, asked.most_rounds)
+    try:
+        return measure(planned, parts, path, bars, options, now), path
+    except Stopped as stopped:
         again = f"{command} --resume --out {shlex.quote(str(path))}"
-        begun = now.isoformat(timespec="seconds")
-        journal.begin({"date": begun, "llt_commit": known.llt_commit, "load_average": known.load_average})
-        runs = [
-            {key: row.get(key) for key in ("date", "llt_commit", "load_average")} for row in journal.begins
-        ]
-        record = Record(path, planned, known, datetime.datetime.fromisoformat(str(runs[0]["date"])), runs)
-        try:
-            sweep = _sweep(planned, asked, build, device, model, header, journal)
-            return record.finish(_run(sweep, record)), path
-        except LltError as error:
-            if journal.run == 1 and not _worth_keeping(journal):
-                record.discard_if_empty()
-                journal.path.unlink(missing_ok=True)
-                raise
-            typer.echo(f"what was measured is kept; go on with: {again}", err=True)
-            if isinstance(error, Interrupted):
-                count = sum(len(cell.rounds) for cell in journal.cells.values())
-                raise Interrupted(f"{error}; rounds measured so far, in {path}: {count}") from None
-            raise
-
-
-def _worth_keeping(journal: Journal) -> bool:
-    """Whether anything was measured, or stopped by heat."""
-    return any(cell.rounds or cell.status == "thermal" for cell in journal.cells.values())
-
-
-def _sweep(
-    planned: Plan,
-    asked: _Asked,
-    build: Build,
-    device: Device,
-    model: Path,
-    header: GgufHeader,
-    journal: Journal,
-) -> Sweep:
-    from llamacpp_tools import home
-    from llamacpp_tools.models.digest import model_sha256
-    from llamacpp_tools.results.precision import narrow_enough
-    from llamacpp_tools.sweep.gate import Gate
-    from llamacpp_tools.sweep.heat import MachineSensors, Thermometer
-    from llamacpp_tools.sweep.identity import identity
-    from llamacpp_tools.sweep.local import LocalExecutor
-    from llamacpp_tools.sweep.room import Room
-    from llamacpp_tools.sweep.runner import Sweep
-    from llamacpp_tools.workloads import MEASURED_SEED
-
-    settings = planned.config
-    digest = model_sha256(model)
-    width = asked.until_width
-    return Sweep(
-        planned,
-        LocalExecutor(
-            model.absolute(),
-            build.path,
-            MEASURED_SEED,
-            model_sha256=digest,
-            driver=device.driver or "",
-            states=home.depth_dir() if asked.keep_prefills else None,
-            states_cap=settings.depth_state.cap,
-        ),
-        journal,
-        identity(settings, digest, build.manifest.code_sha256, device),
-        Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
-        Room.now(header, device, asked.force),
-        prefills=settings.prefills if asked.keep_prefills else settings.rounds,
-        fresh=settings.workers == "fresh",
-        enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
-        most_rounds=asked.most_rounds,
-    )
-
-
-def _run(sweep: Sweep, record: Record) -> list[CellOutcome]:
-    from llamacpp_tools.cli.sweepbars import bars
-    from llamacpp_tools.errors import Interrupted
-    from llamacpp_tools.results.record import ResultNotWritten
-    from llamacpp_tools.sweep.stop import heeding_signals
-
-    with bars(sweep.plan, record.update) as sinks, heeding_signals(sweep.stop, sinks.stopping):
-        sweep.sinks = sinks
-        try:
-            return sweep.run()
-        except BaseException as ended:
-            # On a full disk the journal has it all; the document is written when the sweep goes on.
-            with contextlib.suppress(ResultNotWritten):
-                record.update(sweep.outcomes())
-            if isinstance(ended, KeyboardInterrupt):
-                raise Interrupted("stopped") from None
-            raise
+        typer.echo(f"what was measured is kept; go on with: {again}", err=True)
+        raise stopped.why from None
 
 
 def _check_without_running(planned: Plan) -> str:
@@ -246,25 +139,6 @@ def _check_without_running(planned: Plan) -> str:
     if path is not None:
         check_fit(planned, check_gguf(path))
     return ""
-
-
-def _ready(planned: Plan) -> tuple[Build, Path, GgufHeader]:
-    """The build and the model, both checked; what the user can mend is said before anything is started."""
-    from llamacpp_tools.build.manifest import find
-    from llamacpp_tools.models.header import check_gguf
-    from llamacpp_tools.sweep.fit import check_files, check_fit
-    from llamacpp_tools.sweep.modelfile import existing_file, model_file
-
-    settings = planned.config
-    check_files(planned)
-    there = existing_file(settings.model)
-    if there is not None:
-        check_fit(planned, check_gguf(there))
-    build = find(settings.build.backend, settings.build.variant)
-    model = model_file(settings.model)
-    header = check_gguf(model)
-    check_fit(planned, header)
-    return build, model, header
 
 
 def _print_plan(planned: Plan, json_output: bool) -> None:

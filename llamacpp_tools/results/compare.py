@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from llamacpp_tools.results import statistics
-from llamacpp_tools.results.groups import groups
+from llamacpp_tools.results.groups import Group, groups
 from llamacpp_tools.results.schema import Cell, Comparison, Mode, Verdict
+from llamacpp_tools.sweep.cell import uses_mtp
 
 Metric = Literal["decode_tps", "prefill_tps"]
 METRICS: tuple[Metric, ...] = ("decode_tps", "prefill_tps")
@@ -31,17 +32,30 @@ def compare(cells: Sequence[Cell]) -> list[Comparison]:
             if cell is None or to is None or cell.status != "ok" or to.status != "ok":
                 continue
             for metric in METRICS:
-                comparison = _comparison(metric, cell, to)
+                comparison = _comparison(metric, cell, to, group)
                 # A pair without the axis that varies stands in several groups and is compared once.
                 if comparison is not None:
                     found.setdefault((comparison.metric, cell.id, to.id), comparison)
     return list(found.values())
 
 
-def confounded(cell: Cell, to: Cell) -> bool:
-    """Whether the two outputs are so differently varied that neither speed nor acceptance compares."""
+def confounded(cell: Cell, to: Cell, beside: Iterable[Cell] = ()) -> bool:
+    """Whether the two outputs are so differently varied that neither decode speed nor acceptance compares.
+
+    Args:
+        cell: one of them.
+        to: the other.
+        beside: the cells of their 2x2. Where one of the two texts is not known and those of the others differ, that
+            the two are alike is not to be believed.
+    """
+    if not uses_mtp(cell.mode) and not uses_mtp(to.mode):
+        # A step without a draft takes what it takes, whatever it says.
+        return False
     ratio, other = cell.distinct_word_ratio, to.distinct_word_ratio
-    return ratio is not None and other is not None and abs(ratio - other) > CONFOUNDED_ABOVE
+    if ratio is not None and other is not None:
+        return abs(ratio - other) > CONFOUNDED_ABOVE
+    known = [each.distinct_word_ratio for each in beside if each.distinct_word_ratio is not None]
+    return bool(known) and max(known) - min(known) > CONFOUNDED_ABOVE
 
 
 def verdict(found: statistics.Paired | None) -> Verdict | None:
@@ -66,7 +80,7 @@ def by_round(cell: Cell, metric: Metric) -> dict[int, float]:
     return found
 
 
-def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
+def _comparison(metric: Metric, cell: Cell, to: Cell, group: Group) -> Comparison | None:
     decode = metric == "decode_tps"
     speed, other = (cell.decode_tps, to.decode_tps) if decode else (cell.prefill_tps, to.prefill_tps)
     if not speed or not other:
@@ -92,6 +106,6 @@ def _comparison(metric: Metric, cell: Cell, to: Cell) -> Comparison | None:
             "rounds": found.rounds if found else 0,
             "p_value": found.p_value if found else None,
             "verdict": verdict(found),
-            "confounded": confounded(cell, to),
+            "confounded": decode and confounded(cell, to, group.cells.values()),
         }
     )

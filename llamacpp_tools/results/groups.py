@@ -57,7 +57,13 @@ class Group:
     @property
     def label(self) -> str:
         """For people: depth, workload and whatever varies."""
-        axes = "".join(f", {name} {_word(value)}" for name, value in self.axes.items())
+        return self.label_of(*self.cells)
+
+    def label_of(self, *modes: Mode) -> str:
+        """The same without the axes that none of `modes` has: the window says nothing of dense and mtp."""
+        idle = {*(_RECIPE if not any(map(uses_swa, modes)) else ())}
+        idle |= {*(_DRAFT if not any(map(uses_mtp, modes)) else ())}
+        axes = "".join(f", {name} {_word(value)}" for name, value in self.axes.items() if name not in idle)
         return f"depth {self.n_depth}, {self.workload}{axes}"
 
 

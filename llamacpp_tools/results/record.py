@@ -12,9 +12,8 @@ from llamacpp_tools.errors import BadInput, LltError
 from llamacpp_tools.results import statistics
 from llamacpp_tools.results.blocks import depth_blocks
 from llamacpp_tools.results.cells import mark_throttled, row
-from llamacpp_tools.results.compare import compare
+from llamacpp_tools.results.derive import derive
 from llamacpp_tools.results.document import read, write
-from llamacpp_tools.results.findings import caveats, findings
 from llamacpp_tools.results.provenance import box, with_device
 from llamacpp_tools.results.schema import Cell, DepthStateCheck, Document, Provenance
 from llamacpp_tools.sweep.cell import cell_id
@@ -124,7 +123,6 @@ class Record:
             BadInput: the file cannot be written there.
         """
         self.path = path
-        self._plan = plan
         self.result = Document(
             status="started",
             experiment=plan.config.name,
@@ -167,17 +165,9 @@ class Record:
         """
         self.update(outcomes)
         cells = self.result.cells
-        comparisons = compare(cells)
-        checked = depth_state_check(outcomes)
-        fields: dict[str, Any] = {
-            **dict(self.result),
-            "status": "complete",
-            "comparisons": comparisons,
-            "depth_state_check": checked,
-            "findings": findings(cells, comparisons),
-            "caveats": caveats(cells, comparisons, self._plan.config, self.result.provenance, checked),
-            **depth_blocks(cells),
-        }
+        changes = {"status": "complete", "depth_state_check": depth_state_check(outcomes)}
+        measured = self.result.model_copy(update=changes)
+        fields: dict[str, Any] = {**dict(measured), **derive(measured)._asdict(), **depth_blocks(cells)}
         self.result = Document(**fields)
         self._write()
         return self.result

@@ -213,9 +213,9 @@ class Comparison(_Model):
 
     `ratio` is the median of the rounds' ratios, paired by round, and `interval` its interval at `level` (see
     `results.statistics`); null with a single round. `p_value` is that of the signed-rank test, null below six
-    rounds. `confounded` marks two outputs whose distinct-word ratios differ by more than 0.1: the texts are of
-    different difficulty, so the speeds say little. Published figures without their rounds have the ratio of the two
-    figures.
+    rounds. `confounded` marks decode speeds, one at least with a draft, of two outputs whose distinct-word ratios
+    differ by more than 0.1, or of which one is not known while those beside them differ so: the texts are of different
+    difficulty, so the speeds say little. Published figures without their rounds have the ratio of the two figures.
     """
 
     metric: Literal["prefill_tps", "decode_tps"]

@@ -51,6 +51,9 @@ class Sinks:
     def comparison(self, outcomes: Sequence[CellOutcome]) -> None:
         """A comparison is done; the outcomes of all cells begun so far."""
 
+    def stopping(self) -> None:
+        """The user asked for an end."""
+
 
 class SweepStopped(CheckFailed):
     """Heat ended the sweep; what was measured is kept."""

@@ -1,5 +1,8 @@
 import pytest
 
+from llamacpp_tools.results.cells import row
+from llamacpp_tools.results.record import resolved
+from llamacpp_tools.results.schema import Document, Provenance
 from llamacpp_tools.sweep.configfile import parse_config
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import plan
@@ -38,6 +41,47 @@ def make_outcomes():
         return [_outcome(spec) for spec in planned.cells]
 
     return make
+
+
+@pytest.fixture
+def make_document(make_plan, make_outcomes):
+    """A measured document of the small sweep; `change` is given its cells, the rest changes the sweep file."""
+
+    def make(change=None, provenance=None, **changes):
+        planned = make_plan(**changes)
+        cells = [row(outcome) for outcome in make_outcomes(planned)]
+        known = {"source": "measured", "checkout_dirty": False, "cpu_count": 2, "load_average": 0.1}
+        return Document(
+            status="complete",
+            experiment=planned.config.name,
+            date="2026-11-21T10:30:05+00:00",
+            box="a box",
+            backend="cpu",
+            model="m.gguf",
+            what="a small sweep",
+            provenance=Provenance(**{**known, **(provenance or {})}),
+            config=resolved(planned.config),
+            cells=change(cells) if change else cells,
+        )
+
+    return make
+
+
+@pytest.fixture
+def at_speed():
+    """Changes a cell to decode, or prefill, at the given tokens per second, one for each round."""
+
+    def change(cell, *speeds, metric="decode"):
+        tokens = "n_gen" if metric == "decode" else "n_prompt"
+        pairs = zip(cell.samples, speeds, strict=False)
+        samples = [
+            item.model_copy(update={f"{metric}_ns": round(getattr(item, tokens) / speed * 1e9)})
+            for item, speed in pairs
+        ]
+        middle = sorted(speeds)[len(speeds) // 2]
+        return cell.model_copy(update={"samples": samples, f"{metric}_tps": middle, "rounds": len(samples)})
+
+    return change
 
 
 def _outcome(spec):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from llamacpp_tools.results import statistics
 
@@ -79,3 +80,66 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(rounds):
         found = statistics.paired(list(rng.normal(110, 5, rounds)), list(rng.normal(100, 5, rounds)))
         hits += found.interval[0] <= 1.1 <= found.interval[1]
     assert hits / 500 > 0.92
+
+
+def test_unpaired_rounds_are_welchs_test():
+    a, b = [10.0, 11.0, 10.5, 10.2], [12.0, 12.5, 11.8]
+    found = statistics.unpaired(a, b)
+    reference = stats.ttest_ind(np.log(a), np.log(b), equal_var=False)
+    low, high = reference.confidence_interval(0.95)
+    assert found.p_value == pytest.approx(reference.pvalue)
+    assert found.interval == pytest.approx([np.exp(low), np.exp(high)])
+    assert found.freedom == pytest.approx(reference.df)
+    assert found.interval[0] < found.ratio < found.interval[1]
+
+
+def test_unpaired_rounds_without_spread_or_without_number():
+    assert statistics.unpaired([], [1.0]) is None
+    assert statistics.unpaired([1.0, 2.0], [2.0]).interval is None
+    same = statistics.unpaired([3.0, 3.0], [3.0, 3.0])
+    assert (same.ratio, same.interval, same.p_value) == (1.0, [1.0, 1.0], 1.0)
+    assert statistics.unpaired([3.0, 3.0], [6.0, 6.0]).p_value == 0.0
+
+
+@pytest.mark.parametrize("rounds", [3, 6])
+def test_equal_runs_are_called_different_as_often_as_stated(rounds):
+    drawn = np.exp(np.random.default_rng(5).normal(3, 0.03, (1500, 2, rounds)))
+    shown = sum(statistics.unpaired(list(a), list(b)).p_value <= 0.05 for a, b in drawn)
+    assert shown / 1500 <= 0.05 + 3 * (0.05 * 0.95 / 1500) ** 0.5
+
+
+def test_several_ratios_together_are_surer_than_each():
+    rng = np.random.default_rng(3)
+    each = [statistics.unpaired(list(rng.normal(95, 3, 4)), list(rng.normal(100, 3, 4))) for _ in range(16)]
+    found = statistics.together(each)
+    assert found.interval[0] < 0.95 < found.interval[1] < 1
+    widths = [one.interval[1] - one.interval[0] for one in each]
+    assert found.interval[1] - found.interval[0] < min(widths)
+    assert statistics.together([]) is None
+    assert statistics.together([each[0], statistics.unpaired([1.0], [1.0])]) is None
+    assert statistics.together(each[:1]).interval == pytest.approx(each[0].interval)
+
+
+def test_holm_adjusts_for_how_many_there_are():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+def test_a_difference_of_shares_covers_the_truth_for_steps_that_are_alike():
+    """Steps that come in runs, as those of a text do: the interval holds the difference of the long run."""
+    rng = np.random.default_rng(9)
+
+    def text(chance):
+        runs = rng.random(40) < chance
+        return [(3, 3 if good else int(rng.integers(0, 2))) for good in runs for _ in range(3)]
+
+    truth = (0.8 + 0.2 / 6) - (0.5 + 0.5 / 6)
+    hits = 0
+    for _ in range(200):
+        low, high = statistics.share_difference(text(0.8), text(0.5))
+        hits += low <= truth <= high
+    # A bootstrap over so few blocks is a little too sure of itself.
+    assert hits / 200 > 0.85
+    assert statistics.share_difference([(3, 1)], [(3, 2)] * 9) is None
+    assert statistics.share_difference([(0, 0)] * 9, [(3, 2)] * 9) is None

@@ -1,0 +1,50 @@
+"""What a result's own configuration asked for, against what is in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from llamacpp_tools.errors import BadInput
+from llamacpp_tools.results.schema import Document
+from llamacpp_tools.sweep.cell import cell_id
+from llamacpp_tools.sweep.config import SweepConfig
+from llamacpp_tools.sweep.plan import plan
+
+
+def asked(document: Document) -> SweepConfig | None:
+    """The configuration of a measured result; None of a published one, or of one that this version cannot read."""
+    if document.provenance.source != "measured":
+        return None
+    try:
+        return SweepConfig.model_validate(_as_written(document.config))
+    except ValidationError:
+        return None
+
+
+def missing(document: Document) -> list[str]:
+    """The ids of the cells that were asked for and are not there, in the plan's order."""
+    config = asked(document)
+    if config is None:
+        return []
+    try:
+        wanted = [cell_id(spec) for spec in plan(config).cells]
+    except BadInput:
+        return []
+    there = {cell.id for cell in document.cells}
+    return [each for each in wanted if each not in there]
+
+
+def _as_written(config: dict[str, Any]) -> dict[str, Any]:
+    """The stored configuration without the empty values that mean a default, which a sweep file cannot spell."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        kept = _as_written(value) if isinstance(value, dict) and key != "model" else value
+        if kept is not None and kept != []:
+            found[key] = kept
+    if "type_kv" in found:
+        # It stands for both.
+        found.pop("type_k", None)
+        found.pop("type_v", None)
+    return found

@@ -1,0 +1,187 @@
+"""Runs a plan and writes its record: the whole of a sweep but what is shown of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llamacpp_tools import home
+from llamacpp_tools.build import manifest
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.errors import Interrupted, LltError
+from llamacpp_tools.models.digest import model_sha256
+from llamacpp_tools.models.header import GgufHeader, check_gguf
+from llamacpp_tools.results.precision import narrow_enough
+from llamacpp_tools.results.provenance import provenance
+from llamacpp_tools.results.record import Record, ResultNotWritten
+from llamacpp_tools.results.schema import Document
+from llamacpp_tools.sweep import identity, local
+from llamacpp_tools.sweep.fit import check_files, check_fit
+from llamacpp_tools.sweep.gate import Gate
+from llamacpp_tools.sweep.heat import MachineSensors, Thermometer
+from llamacpp_tools.sweep.journal import Journal, journal_path
+from llamacpp_tools.sweep.modelfile import existing_file, model_file
+from llamacpp_tools.sweep.outcome import CellOutcome
+from llamacpp_tools.sweep.plan import Plan
+from llamacpp_tools.sweep.room import Room
+from llamacpp_tools.sweep.runner import Sinks, Sweep
+from llamacpp_tools.sweep.stop import heeding_signals
+from llamacpp_tools.workloads import MEASURED_SEED
+
+Keep = Callable[[Sequence[CellOutcome]], None]
+# Shows a sweep as it goes on: given the plan and what is to be called after each comparison.
+Show = Callable[[Plan, Keep], contextlib.AbstractContextManager[Sinks]]
+_OF_THE_JOURNAL = ("entry", "version")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a sweep is told beside its plan.
+
+    Attributes:
+        force: load also what is not expected to fit.
+        keep_prefills: keep true prefills and put them back.
+        until_width: add rounds until the intervals are that narrow; None for the plan's own number.
+        most_rounds: with `until_width`, never more than this.
+    """
+
+    force: bool = False
+    keep_prefills: bool = True
+    until_width: float | None = None
+    most_rounds: int = 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The build and the model of a plan, both checked."""
+
+    build: Build
+    model: Path
+    header: GgufHeader
+
+
+class Stopped(LltError):
+    """The sweep ended before its end, and what was measured can be gone on with.
+
+    Attributes:
+        why: what ended it.
+    """
+
+    def __init__(self, why: LltError) -> None:
+        super().__init__(str(why))
+        self.why = why
+        self.exit_code = why.exit_code
+
+
+def ready(planned: Plan) -> Ready:
+    """The build and the model; what the user can mend is said before anything is started.
+
+    Raises:
+        BadInput: a file is missing, or the plan does not fit the model.
+        MissingTool: there is no such build.
+    """
+    settings = planned.config
+    check_files(planned)
+    there = existing_file(settings.model)
+    if there is not None:
+        check_fit(planned, check_gguf(there))
+    build = manifest.find(settings.build.backend, settings.build.variant)
+    model = model_file(settings.model)
+    header = check_gguf(model)
+    check_fit(planned, header)
+    return Ready(build, model, header)
+
+
+def measure(
+    planned: Plan,
+    parts: Ready,
+    path: Path,
+    show: Show,
+    options: Options | None = None,
+    now: datetime.datetime | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Document:
+    """Measure what the journal beside `path` lacks, and write the result there.
+
+    Args:
+        planned: the cells.
+        parts: of `ready`.
+        path: the result file; its journal lies beside it, and is gone on with where there is one.
+        show: how the sweep is shown.
+        options: what else it is told.
+        now: the time.
+        about: kept of this run beside its date, llt's commit and the load, among the result's `runs`.
+
+    Raises:
+        Stopped: it ended early; going on is possible.
+        LltError: it ended before anything was measured, and left nothing behind.
+    """
+    options = options or Options()
+    now = now or datetime.datetime.now(datetime.UTC)
+    device = identity.ask_device(parts.build.path)
+    known = provenance(parts.build.data, parts.model, device.driver)
+    with Journal(journal_path(path)) as journal:
+        begun = {"date": now.isoformat(timespec="seconds"), "llt_commit": known.llt_commit}
+        journal.begin({**begun, "load_average": known.load_average, **(about or {})})
+        runs = [{key: row[key] for key in row if key not in _OF_THE_JOURNAL} for row in journal.begins]
+        record = Record(path, planned, known, datetime.datetime.fromisoformat(str(runs[0]["date"])), runs)
+        try:
+            return record.finish(_run(_sweep(planned, parts, device, options, journal), record, show))
+        except LltError as error:
+            if journal.run == 1 and not _worth_keeping(journal):
+                record.discard_if_empty()
+                journal.path.unlink(missing_ok=True)
+                raise
+            if isinstance(error, Interrupted):
+                count = sum(len(cell.rounds) for cell in journal.cells.values())
+                error = Interrupted(f"{error}; rounds measured so far, in {path}: {count}")
+            raise Stopped(error) from None
+
+
+def _worth_keeping(journal: Journal) -> bool:
+    """Whether anything was measured, or stopped by heat."""
+    return any(cell.rounds or cell.status == "thermal" for cell in journal.cells.values())
+
+
+def _sweep(planned: Plan, parts: Ready, device: identity.Device, options: Options, journal: Journal) -> Sweep:
+    settings = planned.config
+    digest = model_sha256(parts.model)
+    width = options.until_width
+    return Sweep(
+        planned,
+        local.LocalExecutor(
+            parts.model.absolute(),
+            parts.build.path,
+            MEASURED_SEED,
+            model_sha256=digest,
+            driver=device.driver or "",
+            states=home.depth_dir() if options.keep_prefills else None,
+            states_cap=settings.depth_state.cap,
+        ),
+        journal,
+        identity.identity(settings, digest, parts.build.manifest.code_sha256, device),
+        Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
+        Room.now(parts.header, device, options.force),
+        prefills=settings.prefills if options.keep_prefills else settings.rounds,
+        fresh=settings.workers == "fresh",
+        enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
+        most_rounds=options.most_rounds,
+    )
+
+
+def _run(sweep: Sweep, record: Record, show: Show) -> list[CellOutcome]:
+    with show(sweep.plan, record.update) as sinks, heeding_signals(sweep.stop, sinks.stopping):
+        sweep.sinks = sinks
+        try:
+            return sweep.run()
+        except BaseException as ended:
+            # On a full disk the journal has it all; the document is written when the sweep goes on.
+            with contextlib.suppress(ResultNotWritten):
+                record.update(sweep.outcomes())
+            if isinstance(ended, KeyboardInterrupt):
+                raise Interrupted("stopped") from None
+            raise
