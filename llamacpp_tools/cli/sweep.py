@@ -189,7 +189,7 @@ def _sweep(
     from llamacpp_tools.workloads import MEASURED_SEED
 
     settings = planned.config
-    digest = model_sha256(model)
+    digest = model_sha256(*header.files)
     width = asked.until_width
     return Sweep(
         planned,
@@ -198,6 +198,7 @@ def _sweep(
             build.path,
             MEASURED_SEED,
             model_sha256=digest,
+            model_bytes=header.file_size,
             driver=device.driver or "",
             states=home.depth_dir() if asked.keep_prefills else None,
             states_cap=settings.depth_state.cap,
