@@ -93,6 +93,11 @@ def not_sound(path: Path, what: str) -> BadInput:
     return BadInput(f"{path} is not a sound GGUF file: {what}")
 
 
+def ggml_type(type_name: str) -> int:
+    """The number that stands for a `TensorInfo.type_name` in a file."""
+    return int(gguf.GGMLQuantizationType[type_name.upper()])
+
+
 def parse(path: Path) -> Parsed:
     """Parse the GGUF file at `path`.
 
