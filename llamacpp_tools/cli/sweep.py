@@ -235,34 +235,31 @@ def _run(sweep: Sweep, record: Record) -> list[CellOutcome]:
 
 def _check_without_running(planned: Plan) -> str:
     """All that can be said of a plan without a build; returns what could not be checked, in words."""
-    from llamacpp_tools.models.header import check_gguf
     from llamacpp_tools.sweep.fit import check_files, check_fit
-    from llamacpp_tools.sweep.modelfile import existing_file
+    from llamacpp_tools.sweep.modelfile import model_header
 
     check_files(planned)
     model = planned.config.model
     if isinstance(model, str) and "${" in model:
         return f"not checked against a model: {model} is not set"
-    path = existing_file(model)
-    if path is not None:
-        check_fit(planned, check_gguf(path))
+    check_fit(planned, model_header(model))
     return ""
 
 
 def _ready(planned: Plan) -> tuple[Build, Path, GgufHeader]:
     """The build and the model, both checked; what the user can mend is said before anything is started."""
     from llamacpp_tools.build.manifest import find
+    from llamacpp_tools.cli.output import file_progress
     from llamacpp_tools.models.header import check_gguf
     from llamacpp_tools.sweep.fit import check_files, check_fit
-    from llamacpp_tools.sweep.modelfile import existing_file, model_file
+    from llamacpp_tools.sweep.modelfile import in_words, model_file, model_header
 
     settings = planned.config
     check_files(planned)
-    there = existing_file(settings.model)
-    if there is not None:
-        check_fit(planned, check_gguf(there))
+    check_fit(planned, model_header(settings.model))
     build = find(settings.build.backend, settings.build.variant)
-    model = model_file(settings.model)
+    with file_progress(in_words(settings.model)) as progress:
+        model = model_file(settings.model, progress)
     header = check_gguf(model)
     check_fit(planned, header)
     return build, model, header

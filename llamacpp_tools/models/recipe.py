@@ -39,7 +39,8 @@ class StartingPoint:
         lines = []
         if self.window is not None:
             layers = ", ".join(map(str, self.full_layers))
-            lines.append(f"swa: {{window: {self.window}, full_layers: [{layers}]}}")
+            full = f", full_layers: [{layers}]" if layers else ""
+            lines.append(f"swa: {{window: {self.window}{full}}}")
         if self.n_max is not None:
             lines.append(f"draft: {{n_max: {self.n_max}}}")
         modes = ["dense"]
@@ -53,7 +54,8 @@ class StartingPoint:
         flags: list[str] = []
         if self.window is not None:
             flags += ["--dynsparse-swa", str(self.window)]
-            flags += ["--dynsparse-swa-full", ",".join(map(str, self.full_layers))]
+            if self.full_layers:
+                flags += ["--dynsparse-swa-full", ",".join(map(str, self.full_layers))]
         if self.n_max is not None:
             flags += ["--spec-type", "draft-mtp", "--spec-draft-n-max", str(self.n_max)]
         return tuple(flags)
@@ -68,7 +70,9 @@ def starting_point(header: GgufHeader, has_recipe: bool, has_mtp: bool, n_max: i
     draft = n_max if has_mtp else None
     if not has_recipe:
         return StartingPoint(None, (), draft, False)
-    kept = layers[-max(1, round(KEPT_SHARE * len(layers))) :]
+    # The library refuses a recipe that leaves no layer to slide.
+    n_kept = min(max(1, round(KEPT_SHARE * len(layers))), len(layers) - 1)
+    kept = layers[len(layers) - n_kept :]
     return StartingPoint(_window(header.n_ctx_train), kept, draft, shape == _PUBLISHED)
 
 
