@@ -45,12 +45,13 @@ def write_text_atomic(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def sha256_file(path: Path) -> str:
-    """The file's SHA-256 as 64 hex digits, read in chunks of 1 MiB."""
+def sha256_file(*paths: Path) -> str:
+    """The SHA-256 of a file, or of several behind one another, as 64 hex digits; read in chunks of 1 MiB."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from llamacpp_tools.build.cmake import Progress
+    from llamacpp_tools.models.gguffile import Progress as FileProgress
 
 
 _WIDE = 160
@@ -73,3 +75,27 @@ def _plain_progress(what: str) -> Progress:
             print(f"{what}: {done}/{total}" if total else f"{what}: {doing}", file=sys.stderr, flush=True)
 
     return tell
+
+
+@contextmanager
+def file_progress(path: Path | str) -> Iterator[FileProgress | None]:
+    """A bar on stderr from the first byte of a file on, where that is a terminal; nothing elsewhere."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = stderr_console()
+    if not console.is_terminal:
+        yield None
+        return
+    what = TextColumn("{task.description}", markup=False)
+    bar = Bar(what, BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True)
+    task = bar.add_task(f"writing {path}", total=None)
+
+    def tell(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()

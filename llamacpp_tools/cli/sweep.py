@@ -104,6 +104,7 @@ def sweep(
 def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path]:
     import datetime
 
+    from llamacpp_tools.cli.output import file_progress
     from llamacpp_tools.cli.sweepbars import bars
     from llamacpp_tools.results.measure import Options, Stopped, measure, ready
     from llamacpp_tools.results.record import choose_path, path_to_go_on, unfinished
@@ -111,7 +112,7 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
     path = path_to_go_on(asked.out, name) if asked.resume else choose_path(asked.out, name, now)
-    parts = ready(planned)
+    parts = ready(planned, file_progress)
     earlier = None if asked.resume else unfinished(asked.out, name)
     if earlier is not None:
         again = f"{command} --resume --out {shlex.quote(str(earlier))}"
@@ -127,17 +128,14 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
 
 def _check_without_running(planned: Plan) -> str:
     """All that can be said of a plan without a build; returns what could not be checked, in words."""
-    from llamacpp_tools.models.header import check_gguf
     from llamacpp_tools.sweep.fit import check_files, check_fit
-    from llamacpp_tools.sweep.modelfile import existing_file
+    from llamacpp_tools.sweep.modelfile import model_header
 
     check_files(planned)
     model = planned.config.model
     if isinstance(model, str) and "${" in model:
         return f"not checked against a model: {model} is not set"
-    path = existing_file(model)
-    if path is not None:
-        check_fit(planned, check_gguf(path))
+    check_fit(planned, model_header(model))
     return ""
 
 

@@ -68,6 +68,7 @@ class Context(Handle):
         self.model = model
         options = replace(options, n_threads=options.n_threads or auto_threads())
         self.options = options
+        _check_layers(model, options)
         ffi, lib = model.library.ffi, model.library.lib
         params = lib.llama_context_default_params()
         params.n_ctx = options.n_ctx
@@ -134,6 +135,17 @@ class Context(Handle):
             return Interrupted(f"{what} was stopped")
         told = self.model.library.error(f"{what} failed with status {status}")
         return OutOfMemory(str(told)) if status in (-2, 1) else DecodeFailed(str(told))
+
+
+def _check_layers(model: Model, options: ContextOptions) -> None:
+    """What libllama answers with a failed assert, or by reading a tensor that is not there."""
+    header = model.header
+    if options.mtp and header.n_layer_nextn > 1:
+        raise BadInput(f"{model.path} has {header.n_layer_nextn} MTP blocks, llama.cpp drafts with one")
+    if not options.mtp and not header.has_trunk:
+        raise BadInput(
+            f"{model.path} holds nothing but an MTP block: it drafts for the model that it was taken from"
+        )
 
 
 def _flash(lib: Any, asked: FlashAttention) -> int:

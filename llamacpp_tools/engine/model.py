@@ -27,7 +27,7 @@ class Model(Handle):
 
     Args:
         library: where libllama comes from.
-        path: a GGUF file; checked before libllama sees it.
+        path: a GGUF file, or any part of a split one; checked before libllama sees it.
         recipe: the SWA recipe, None for dense.
         n_gpu_layers: layers to put on the GPU; `ALL_LAYERS` for all.
 
@@ -60,7 +60,7 @@ class Model(Handle):
             raise BadInput(f"the recipe does not fit into an override: {error}") from error
         params.kv_overrides = overrides
         library.forget_log()
-        pointer = lib.llama_model_load_from_file(os.fsencode(path), params)
+        pointer = lib.llama_model_load_from_file(os.fsencode(self.header.files[0]), params)
         if pointer == ffi.NULL:
             library.raise_interrupt()
             told = str(library.error(f"{path} cannot be loaded"))

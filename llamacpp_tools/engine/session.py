@@ -31,6 +31,7 @@ class SessionOptions:
         p_min: a draft ends before a token less probable than this.
         n_gpu_layers: layers on the GPU.
         ignore_eos: never end a text.
+        draft_model: a file whose MTP block drafts (`models.extract` writes one); None for the model's own.
     """
 
     context: ContextOptions
@@ -39,6 +40,7 @@ class SessionOptions:
     p_min: float = 0.0
     n_gpu_layers: int = ALL_LAYERS
     ignore_eos: bool = True
+    draft_model: Path | None = None
 
     def __post_init__(self) -> None:
         # A verification decodes the last token and the draft in one batch, and libllama asserts that it fits.
@@ -47,6 +49,8 @@ class SessionOptions:
             raise BadInput(f"n_max is a number of tokens from 1 to {most}, below n_batch, not {self.n_max!r}")
         if not 0 <= self.p_min <= 1:
             raise BadInput(f"p_min is a probability, not {self.p_min!r}")
+        if self.draft_model is not None and self.n_max is None:
+            raise BadInput(f"{self.draft_model} is to draft, and n_max does not say how many tokens")
 
 
 class Session(Closing):
@@ -62,6 +66,7 @@ class Session(Closing):
         # Whatever is made on the model is closed with it.
         self.model = Model(library, path, options.recipe, options.n_gpu_layers)
         self.draft: Context | None = None
+        self._draft_model: Model | None = None
         self._decoder: Decoder
         try:
             if options.n_max is None:
@@ -70,17 +75,34 @@ class Session(Closing):
             else:
                 self._decoder = self._with_mtp(options, options.n_max)
         except BaseException:
-            self.model.close()
+            self.close()
             raise
 
     def _with_mtp(self, options: SessionOptions, n_max: int) -> MtpDecoder:
-        if self.model.header.n_layer_nextn == 0:
-            raise BadInput(
-                f"{self.model.path} has no MTP block (nextn_predict_layers is 0): leave MTP modes out"
-            )
+        drafting = self._drafting_model(options)
         self.target = Context(self.model, replace(options.context, n_rs_seq=n_max))
-        self.draft = Context(self.model, replace(options.context, mtp=True))
+        self.draft = Context(drafting, replace(options.context, mtp=True))
         return MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
+
+    def _drafting_model(self, options: SessionOptions) -> Model:
+        header = self.model.header
+        if options.draft_model is None:
+            if header.n_layer_nextn == 0:
+                raise BadInput(
+                    f"{self.model.path} has no MTP block (nextn_predict_layers is 0): leave MTP modes out, or name a "
+                    "draft_model"
+                )
+            return self.model
+        # The MTP block is never windowed, so the draft model needs no recipe.
+        drafting = Model(self.model.library, options.draft_model, n_gpu_layers=options.n_gpu_layers)
+        self._draft_model = drafting
+        theirs = (drafting.header.arch, drafting.header.n_embd, drafting.n_vocab)
+        if theirs != (header.arch, header.n_embd, self.model.n_vocab) or drafting.header.n_layer_nextn == 0:
+            raise BadInput(
+                f"{options.draft_model} cannot draft for {self.model.path}: it takes an MTP block of the same "
+                "architecture, width and vocabulary"
+            )
+        return drafting
 
     @property
     def decoder(self) -> Decoder:
@@ -204,5 +226,7 @@ class Session(Closing):
             )
 
     def close(self) -> None:
-        """Close decoder, contexts and model; a second call does nothing."""
+        """Close decoder, contexts and models; a second call does nothing."""
+        if self._draft_model is not None:
+            self._draft_model.close()
         self.model.close()

@@ -115,21 +115,10 @@ def write_gguf(
     Returns:
         The SHA-256 of the file, 64 hex digits.
     """
-    writer = gguf.GGUFWriter(None, arch)
-    for key in keys:
-        writer.add_key_value(key.name, key.value, key.type, key.sub_type)
-    for entry in entries:
-        # Given beside a type of its own, the shape is taken as counted in weights, not in bytes.
-        writer.add_tensor_info(entry.name, entry.dims, np.dtype(np.float32), entry.n_bytes, entry.type)
-    writer.write_header_to_file(path)
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
-
+    write_head(path, arch, keys, entries)
     digest = hashlib.sha256(path.read_bytes())
     done, total = 0, data_bytes(entries)
     with path.open("ab") as file:
-        _append(file, digest, bytes(-file.tell() % ALIGNMENT))
         for entry in entries:
             size = 0
             for piece in data(entry):
@@ -142,6 +131,22 @@ def write_gguf(
     if progress:
         progress(total, total)
     return digest.hexdigest()
+
+
+def write_head(path: Path, arch: str, keys: Sequence[Key], entries: Sequence[Entry]) -> None:
+    """Write all that lies in front of the tensors' bytes, padding included; arguments as of `write_gguf`."""
+    writer = gguf.GGUFWriter(None, arch)
+    for key in keys:
+        writer.add_key_value(key.name, key.value, key.type, key.sub_type)
+    for entry in entries:
+        # Given beside a type of its own, the shape is taken as counted in weights, not in bytes.
+        writer.add_tensor_info(entry.name, entry.dims, np.dtype(np.float32), entry.n_bytes, entry.type)
+    writer.write_header_to_file(path)
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with path.open("ab") as file:
+        file.write(bytes(-file.tell() % ALIGNMENT))
 
 
 def data_bytes(entries: Iterable[Entry]) -> int:

@@ -55,7 +55,8 @@ class Shape:
     """Sizes of one hybrid model: Gated DeltaNet layers with full attention every `full_interval`-th.
 
     `n_layer` counts the trunk; `n_nextn` MTP blocks come after it. `n_expert` 0 means a dense FFN of
-    `n_ff`. `ssm_head_dim` is the size of a DeltaNet head, the same for keys and values.
+    `n_ff`. `ssm_head_dim` is the size of a DeltaNet head, the same for keys and values. `dtype` is the type of the
+    matrices where nobody asks for another: a large model is used in four bits.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Shape:
     full_interval: int = 4
     ssm_conv: int = 4
     rope_freq_base: float = 1e7
+    dtype: str = "f32"
 
     @property
     def key_dim(self) -> int:
@@ -238,8 +240,30 @@ QWEN36_35B_A3B = Shape(
     n_ff_exp=512,
     n_ff_shexp=512,
     n_vocab=248320,
+    dtype="q4_0",
 )
-SHAPES: dict[str, Shape] = {shape.name: shape for shape in (TINY, TINY_DENSE, TINY_NEXT, QWEN36_35B_A3B)}
+# Layers, widths and heads as in scripts/models/qwen3.5-27B.sh of THUDM/slime, which Qwen3.6-27B has kept; the heads of
+# the linear attention (16 and 48 of 128) and the one MTP layer as the cards of both say.
+QWEN36_27B = Shape(
+    name="qwen3.6-27b",
+    arch="qwen35",
+    n_layer=64,
+    n_nextn=1,
+    n_embd=5120,
+    n_head=24,
+    n_head_kv=4,
+    head_dim=256,
+    rope_sections=(11, 11, 10),
+    ssm_k_heads=16,
+    ssm_v_heads=48,
+    ssm_head_dim=128,
+    n_ff=17408,
+    n_vocab=248320,
+    dtype="q4_0",
+)
+SHAPES: dict[str, Shape] = {
+    shape.name: shape for shape in (TINY, TINY_DENSE, TINY_NEXT, QWEN36_35B_A3B, QWEN36_27B)
+}
 
 
 def shape_named(name: str) -> Shape:

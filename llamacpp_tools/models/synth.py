@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ import numpy.typing as npt
 
 from llamacpp_tools.errors import BadInput, MissingTool
 from llamacpp_tools.files import write_atomic
-from llamacpp_tools.models.gguffile import Entry, Progress, Value, data_bytes, typed, write_gguf
+from llamacpp_tools.models.gguffile import Entry, Progress, Value, data_bytes, typed, write_gguf, write_head
 from llamacpp_tools.models.shapes import Shape, Tensor
 from llamacpp_tools.models.vocab import Vocab, build_vocab
 
@@ -52,7 +53,12 @@ AROUND = {"norm": (1.0, 0.05), "sharp_norm": (1.6, 0.1), "decay": (-4.0, 1.0), "
 DTYPES = {
     "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
     "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "bf16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
     "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "q5_1": (gguf.GGMLQuantizationType.Q5_1, gguf.LlamaFileType.MOSTLY_Q5_1),
+    "q5_0": (gguf.GGMLQuantizationType.Q5_0, gguf.LlamaFileType.MOSTLY_Q5_0),
+    "q4_1": (gguf.GGMLQuantizationType.Q4_1, gguf.LlamaFileType.MOSTLY_Q4_1),
+    "q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
 }
 
 log = logging.getLogger(__name__)
@@ -76,7 +82,7 @@ class SynthResult:
 
 
 def synth(
-    shape: Shape, path: Path, seed: int = 0, dtype: str = "f32", progress: Progress | None = None
+    shape: Shape, path: Path, seed: int = 0, dtype: str = "", progress: Progress | None = None
 ) -> SynthResult:
     """Write a random-weight model of `shape` to `path`, whole or not at all.
 
@@ -84,22 +90,17 @@ def synth(
         shape: what to write; see `shapes.shape_named`.
         path: the file; one that is there is replaced. Folders above it are made.
         seed: 0 or more; the file depends on shape, seed and dtype only.
-        dtype: type of the matrices, one of `DTYPES`; small tensors stay f32 as upstream's converter does.
+        dtype: type of the matrices, one of `DTYPES`, empty for the shape's own; small tensors stay f32 as upstream's
+            converter does.
         progress: called with (bytes written, bytes in all) after each piece.
 
     Raises:
-        BadInput: bad dtype or seed, or `path` cannot be written.
+        BadInput: bad dtype or seed, rows that the dtype cannot hold, or `path` cannot be written.
         MissingTool: not enough room on the disk.
     """
-    if dtype not in DTYPES:
-        raise BadInput(f"synth writes {', '.join(DTYPES)}, not {dtype!r}")
-    if seed < 0:
-        raise BadInput(f"the seed must be 0 or more, not {seed}")
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; name the file to write")
-    plan = _Plan(shape, build_vocab(shape.n_vocab), seed, dtype)
+    plan = _planned(shape, path, seed, dtype)
     tensors = {tensor.name: tensor for tensor in shape.tensors()}
-    entries = [Entry(tensor.name, tensor.dims, plan.type_of(tensor)) for tensor in tensors.values()]
+    entries = plan.entries()
 
     def data(entry: Entry) -> Iterator[bytes]:
         for rows in _chunks(tensors[entry.name], plan):
@@ -116,8 +117,46 @@ def synth(
             digest = write_gguf(part, shape.arch, typed(plan.metadata()), entries, data, progress)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror or error}") from error
-    log.info("wrote %s: %s, seed %d, %s", path, shape.name, seed, dtype)
+    log.info("wrote %s: %s, seed %d, %s", path, shape.name, seed, plan.dtype)
     return SynthResult(path, digest, path.stat().st_size, shape.n_params)
+
+
+def synth_header(shape: Shape, path: Path, seed: int = 0, dtype: str = "") -> SynthResult:
+    """The file of `synth` without its weights: as long, but sparse, so that it takes no room and is there at once.
+
+    It is for looking at: what its layers take, what fits. All weights read as zero.
+
+    Raises:
+        BadInput: as `synth`.
+    """
+    plan = _planned(shape, path, seed, dtype)
+    entries = plan.entries()
+    try:
+        with write_atomic(path) as part:
+            write_head(part, shape.arch, typed(plan.metadata()), entries)
+            os.truncate(part, part.stat().st_size + data_bytes(entries))
+            digest = ""
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from error
+    return SynthResult(path, digest, path.stat().st_size, shape.n_params)
+
+
+def _planned(shape: Shape, path: Path, seed: int, dtype: str) -> _Plan:
+    dtype = dtype or shape.dtype
+    if dtype not in DTYPES:
+        raise BadInput(f"synth writes {', '.join(DTYPES)}, not {dtype!r}")
+    if seed < 0:
+        raise BadInput(f"the seed must be 0 or more, not {seed}")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the file to write")
+    per_block = gguf.GGML_QUANT_SIZES[DTYPES[dtype][0]][0]
+    for tensor in shape.tensors():
+        if not tensor.always_f32 and tensor.dims[-1] % per_block:
+            raise BadInput(
+                f"{shape.name} cannot be written as {dtype}, which packs {per_block} weights: the rows of "
+                f"{tensor.name} are {tensor.dims[-1]} long"
+            )
+    return _Plan(shape, build_vocab(shape.n_vocab), seed, dtype)
 
 
 @dataclass(frozen=True)
@@ -131,6 +170,9 @@ class _Plan:
 
     def type_of(self, tensor: Tensor) -> gguf.GGMLQuantizationType:
         return DTYPES["f32" if tensor.always_f32 else self.dtype][0]
+
+    def entries(self) -> list[Entry]:
+        return [Entry(tensor.name, tensor.dims, self.type_of(tensor)) for tensor in self.shape.tensors()]
 
     def metadata(self) -> dict[str, Value]:
         shape, vocab, tokenizer = self.shape, self.vocab, "tokenizer.ggml."
@@ -163,6 +205,8 @@ def _chunks(tensor: Tensor, plan: _Plan) -> Iterator[F32]:
 def _weights(tensor: Tensor, rows: Rows, plan: _Plan) -> F32:
     """Consecutive rows of a tensor; see the head of this module."""
     width = tensor.dims[-1]
+    if tensor.role == "head":
+        return _head(tensor, rows, plan)
     noise = _noise(plan.seed, tensor.name, int(rows[0]) * width, len(rows) * width).reshape(len(rows), width)
     if tensor.role in AROUND:
         mean, spread = AROUND[tensor.role]
@@ -170,8 +214,6 @@ def _weights(tensor: Tensor, rows: Rows, plan: _Plan) -> F32:
     if tensor.role == "embed":
         noise[:, 0] = CONSTANT
         return noise
-    if tensor.role == "head":
-        return _head(noise, rows, plan)
     per_input = np.float32(1 / math.sqrt(width))
     if tensor.role == "fuse":
         noise[rows == 0] = 0
@@ -183,19 +225,18 @@ def _weights(tensor: Tensor, rows: Rows, plan: _Plan) -> F32:
     return noise * (per_input * np.float32(GAINS[tensor.role]))
 
 
-def _head(noise: F32, rows: Rows, plan: _Plan) -> F32:
+def _head(tensor: Tensor, rows: Rows, plan: _Plan) -> F32:
     """Output rows: each speakable token's leans on the embedding of its predecessor in the cycle."""
     before = _predecessors(plan.vocab)
-    width = noise.shape[1]
-    head = noise * np.float32(NOISE)
-    head[:, 0] = 0
+    width = tensor.dims[-1]
+    head = np.zeros((len(rows), width), np.float32)
+    head[:, 0] = MUTE
     for at, token in enumerate(rows.tolist()):
         if token in before:
             embedding = _noise(plan.seed, "token_embd.weight", before[token] * width, width)
+            head[at] = _noise(plan.seed, tensor.name, token * width, width) * np.float32(NOISE)
+            head[at, 0] = 0
             head[at, 1:] += embedding[1:] * np.float32(SUCCESSOR)
-        else:
-            head[at, :] = 0
-            head[at, 0] = MUTE
     return head
 
 

@@ -14,6 +14,7 @@ from llamacpp_tools.build import manifest
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.errors import Interrupted, LltError
 from llamacpp_tools.models.digest import model_sha256
+from llamacpp_tools.models.gguffile import Progress
 from llamacpp_tools.models.header import GgufHeader, check_gguf
 from llamacpp_tools.results.precision import narrow_enough
 from llamacpp_tools.results.provenance import provenance
@@ -24,7 +25,7 @@ from llamacpp_tools.sweep.fit import check_files, check_fit
 from llamacpp_tools.sweep.gate import Gate
 from llamacpp_tools.sweep.heat import MachineSensors, Thermometer
 from llamacpp_tools.sweep.journal import Journal, journal_path
-from llamacpp_tools.sweep.modelfile import existing_file, model_file
+from llamacpp_tools.sweep.modelfile import in_words, model_file, model_header
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import Plan
 from llamacpp_tools.sweep.room import Room
@@ -35,6 +36,8 @@ from llamacpp_tools.workloads import MEASURED_SEED
 Keep = Callable[[Sequence[CellOutcome]], None]
 # Shows a sweep as it goes on: given the plan and what is to be called after each comparison.
 Show = Callable[[Plan, Keep], contextlib.AbstractContextManager[Sinks]]
+# Given what is written, shows (bytes written, bytes in all).
+Writing = Callable[[str], contextlib.AbstractContextManager[Progress | None]]
 _OF_THE_JOURNAL = ("entry", "version")
 
 
@@ -77,8 +80,12 @@ class Stopped(LltError):
         self.exit_code = why.exit_code
 
 
-def ready(planned: Plan) -> Ready:
+def ready(planned: Plan, writing: Writing) -> Ready:
     """The build and the model; what the user can mend is said before anything is started.
+
+    Args:
+        planned: the cells.
+        writing: shows how far a model has come that has to be written first.
 
     Raises:
         BadInput: a file is missing, or the plan does not fit the model.
@@ -86,11 +93,10 @@ def ready(planned: Plan) -> Ready:
     """
     settings = planned.config
     check_files(planned)
-    there = existing_file(settings.model)
-    if there is not None:
-        check_fit(planned, check_gguf(there))
+    check_fit(planned, model_header(settings.model))
     build = manifest.find(settings.build.backend, settings.build.variant)
-    model = model_file(settings.model)
+    with writing(in_words(settings.model)) as progress:
+        model = model_file(settings.model, progress)
     header = check_gguf(model)
     check_fit(planned, header)
     return Ready(build, model, header)
@@ -149,7 +155,7 @@ def _worth_keeping(journal: Journal) -> bool:
 
 def _sweep(planned: Plan, parts: Ready, device: identity.Device, options: Options, journal: Journal) -> Sweep:
     settings = planned.config
-    digest = model_sha256(parts.model)
+    digest = model_sha256(*parts.header.files)
     width = options.until_width
     return Sweep(
         planned,
@@ -158,6 +164,7 @@ def _sweep(planned: Plan, parts: Ready, device: identity.Device, options: Option
             parts.build.path,
             MEASURED_SEED,
             model_sha256=digest,
+            model_bytes=parts.header.file_size,
             driver=device.driver or "",
             states=home.depth_dir() if options.keep_prefills else None,
             states_cap=settings.depth_state.cap,

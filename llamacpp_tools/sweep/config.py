@@ -125,10 +125,15 @@ class _Section(BaseModel):
 
 
 class SynthModel(_Section):
-    """A random-weight model that llt writes itself: a shape's name and a seed."""
+    """A random-weight model that llt writes itself.
+
+    `dtype` is the type of its matrices, by default the shape's own; `sizes` are those that differ from the shape's.
+    """
 
     synth: str = Field(min_length=1, max_length=80)
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    dtype: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] | None = None
+    sizes: dict[str, int] = Field(default_factory=dict)
 
 
 class BallastConfig(_Section):

@@ -17,8 +17,14 @@ def check_fit(plan: Plan, header: GgufHeader) -> None:
 
     Raises:
         BadInput: an architecture that the recipe does not know, a layer in `full_layers` that is out of
-            range, recurrent or the MTP block, a mode with mtp on a model without an MTP head.
+            range, recurrent or the MTP block, a mode with mtp on a model without an MTP head, any mode on a
+            file that holds only that.
     """
+    if not header.has_trunk:
+        raise BadInput(
+            f"{header.path} holds nothing but an MTP block, which drafts for the model that it was taken from: "
+            "name that model"
+        )
     for cell in plan.cells:
         if cell.swa:
             _check_recipe(cell, header)

@@ -66,6 +66,7 @@ class LocalExecutor:
         prompt_seed: seed of the workloads' texts.
         command: the worker's command line, without `--events-fd`.
         model_sha256: of the model's file; empty to keep no prefills.
+        model_bytes: of all its files; None for the size of `model`.
         driver: of the GPU, empty without one.
         states: folder of kept prefills, None to keep none.
         states_cap: bytes that all kept prefills may take.
@@ -78,6 +79,7 @@ class LocalExecutor:
     prompt_seed: int
     command: Sequence[str] = WORKER
     model_sha256: str = ""
+    model_bytes: int | None = None
     driver: str = ""
     states: Path | None = None
     states_cap: int = 0
@@ -121,7 +123,9 @@ class LocalStation:
         self._loaded: Loaded | None = None
         self._stderr = bytearray()
         self._partial = bytearray()
-        size = executor.model.stat().st_size if executor.model.is_file() else 0
+        size = executor.model_bytes
+        if size is None:
+            size = executor.model.stat().st_size if executor.model.is_file() else 0
         self._patience = Patience(spec, size, executor.floor_s)
         events_read, events_write = os.pipe()
         self._events = os.fdopen(events_read, "rb", buffering=0)

@@ -1,14 +1,19 @@
-"""The model of a sweep file as a file on disk."""
+"""The model of a sweep file as a file on disk, and what can be told of it before it is there."""
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from llamacpp_tools.models.ballast import Ballast
 from llamacpp_tools.models.gguffile import Progress
+from llamacpp_tools.models.header import GgufHeader, check_gguf
 from llamacpp_tools.models.miniature import miniature
+from llamacpp_tools.models.reshape import reshaped
 from llamacpp_tools.models.shapes import shape_named
 from llamacpp_tools.models.shelf import synthetic
+from llamacpp_tools.models.synth import synth_header
 from llamacpp_tools.sweep.config import MiniatureModel, SynthModel
 
 Choice = str | SynthModel | MiniatureModel
@@ -19,39 +24,44 @@ def model_file(choice: Choice, progress: Progress | None = None) -> Path:
 
     Args:
         choice: what the sweep file says.
-        progress: called with (bytes written, bytes in all) while the miniature is written with ballast.
+        progress: called with (bytes written, bytes in all) while a file is written.
 
     Raises:
         BadInput: a shape that does not exist, or less ballast than the miniature weighs.
         CheckFailed: the miniature in the package is damaged.
     """
     if isinstance(choice, SynthModel):
-        return synthetic(choice.synth, choice.seed)
+        return synthetic(choice.synth, choice.seed, choice.dtype or "", choice.sizes, progress)
     if isinstance(choice, MiniatureModel):
         asked = choice.miniature
         return miniature(Ballast(asked.ballast_weights, asked.ballast_kv), progress)
     return Path(choice)
 
 
-def existing_file(choice: Choice) -> Path | None:
-    """The path of the model where nothing has to be made for it; None for one that llt would write.
+def model_header(choice: Choice) -> GgufHeader:
+    """The model's header; nothing is made for it that stays.
 
     A miniature with ballast has the layers of the one without, so that stands for it.
 
     Raises:
-        BadInput: a shape that does not exist.
+        BadInput: a shape that does not exist, or no sound GGUF file.
         CheckFailed: the miniature in the package is damaged.
     """
-    if isinstance(choice, SynthModel):
-        shape_named(choice.synth)
-        return None
-    return miniature() if isinstance(choice, MiniatureModel) else Path(choice)
+    if isinstance(choice, MiniatureModel):
+        return check_gguf(miniature())
+    if isinstance(choice, str):
+        return check_gguf(Path(choice))
+    shape = reshaped(shape_named(choice.synth), choice.sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        path = synth_header(shape, Path(folder) / "model.gguf", choice.seed, choice.dtype or "").path
+        return replace(check_gguf(path), path=Path(in_words(choice)))
 
 
 def in_words(choice: Choice) -> str:
     """The model as a headline names it."""
     if isinstance(choice, SynthModel):
-        return f"synthetic {choice.synth}"
+        sizes = ", ".join(f"{name} {value}" for name, value in choice.sizes.items())
+        return f"synthetic {choice.synth}{f' with {sizes}' if sizes else ''}"
     if isinstance(choice, str):
         return choice
     asked = choice.miniature

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from llamacpp_tools.models.header import GgufHeader
 from llamacpp_tools.models.kvbytes import kv_bytes
+from llamacpp_tools.models.memory import USABLE, free_memory
 from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.identity import Device
-from llamacpp_tools.sweep.memory import USABLE, free_memory, need, too_large
+from llamacpp_tools.sweep.memory import need, too_large
 
 # Each holds a thread pool and buffers of the driver.
 MOST_OPEN = 12

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "window": None, "full_layers": [], "n_max": None, "n_ctx": 1024, "n_batch": 512, "n_ubatch": 128,
     "type_k": "f16", "type_v": "f16", "flash_attn": "auto", "n_gpu_layers": 0, "ignore_eos": True,
     "text": "", "prompt": [], "n_predict": 32, "logits": False, "draft_rows": 0, "sampling": None,
+    "draft_model": None,
 }  # fmt: skip
 
 TEXT = " ".join(

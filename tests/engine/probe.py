@@ -29,8 +29,9 @@ def main() -> int:
         type_k=asked["type_k"], type_v=asked["type_v"], flash_attn=asked["flash_attn"],
     )  # fmt: skip
     options = SessionOptions(
-        context, recipe, asked["n_max"], n_gpu_layers=asked["n_gpu_layers"], ignore_eos=asked["ignore_eos"]
-    )
+        context, recipe, asked["n_max"], n_gpu_layers=asked["n_gpu_layers"], ignore_eos=asked["ignore_eos"],
+        draft_model=Path(asked["draft_model"]) if asked["draft_model"] else None,
+    )  # fmt: skip
     library = open_library(load(Path(asked["manifest"])))
     with Session(library, Path(asked["model"]), options) as session:
         prompt = asked["prompt"] or session.model.tokenize(asked["text"])

@@ -97,15 +97,17 @@ def test_round_trip_of_a_synthetic_model(tmp_path: Path, name: str) -> None:
         n_expert_used=shape.n_expert_used, n_head=(4,) * n_all, n_head_kv=(2,) * n_all, head_dim_k=64,
         head_dim_v=64, ssm_d_conv=4, ssm_d_inner=256, ssm_d_state=64, ssm_n_group=2, ssm_dt_rank=4,
         full_attention_layers=(3, 7), recurrent_layers=(0, 1, 2, 4, 5, 6), tensors=header.tensors,
-        metadata=header.metadata, data_offset=header.data_offset, file_size=result.n_bytes,
+        metadata=header.metadata, parts=header.parts,
     )  # fmt: skip
     assert header.n_params == result.n_params
-    assert header.sha256 == result.sha256
+    assert header.files == (result.path,)
+    assert header.file_size == result.n_bytes
+    assert header.has_trunk
 
 
 def test_tensors_and_metadata_are_what_another_reader_finds(small: Path) -> None:
     header, reader = check_gguf(small), gguf.GGUFReader(small)
-    start = header.data_offset
+    start = header.parts[0].data_offset
     assert [(t.name, t.dims, t.type_name, start + t.offset, t.n_bytes) for t in header.tensors] == [
         (t.name, tuple(t.shape.tolist()), t.tensor_type.name.lower(), t.data_offset, t.n_bytes)
         for t in reader.tensors
@@ -122,7 +124,7 @@ def test_a_file_cut_anywhere_is_refused(small: Path, share: float) -> None:
     whole = small.read_bytes()
     cut = small.with_name("cut.gguf")
     # The header is a small part of the file: half of the cuts go there.
-    header_end = check_gguf(small).data_offset
+    header_end = check_gguf(small).parts[0].data_offset
     at = int(share * 2 * header_end) if share < 0.5 else int((share - 0.5) * 2 * len(whole))
     cut.write_bytes(whole[:at])
     with pytest.raises(BadInput) as refusal:
@@ -139,7 +141,7 @@ def test_a_cut_file_says_how_much_is_missing(small: Path, refused: Callable[[byt
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_damaged_header_never_breaks(small: Path, flips: list[tuple[float, int]]) -> None:
     data = bytearray(small.read_bytes())
-    end = check_gguf(small).data_offset
+    end = check_gguf(small).parts[0].data_offset
     for share, value in flips:
         data[int(share * end)] = value
     damaged = small.with_name("damaged.gguf")

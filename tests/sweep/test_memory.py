@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from llamacpp_tools.models.header import check_gguf
+from llamacpp_tools.models.memory import USABLE
 from llamacpp_tools.sweep import memory
 from llamacpp_tools.sweep.cell import context_size
 from llamacpp_tools.sweep.identity import Device
@@ -40,26 +41,14 @@ def test_what_does_not_fit_is_said_with_what_would(header, deep):
     assert reason.startswith("it needs about ") and reason.endswith("q8_0 for type_k and type_v would fit")
     slow = replace(deep[0], flash_attn=False)
     half = replace(slow, n_depth=32768, n_ctx=context_size(32768, slow.n_predict, slow.n_max))
-    enough = int(memory.need(header, half).total / memory.USABLE) + 1
+    enough = int(memory.need(header, half).total / USABLE) + 1
     assert "a depth of 32768 would fit" in memory.too_large(header, slow, enough)
     assert memory.too_large(header, deep[0], 1 << 20).endswith("no smaller cache or depth would fit")
 
 
-def test_a_control_group_bounds_the_free_memory(tmp_path, monkeypatch):
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("700000\n")
-    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 100000\nactive_file 50000\n")
-    monkeypatch.setattr(memory, "_control_group", lambda: tmp_path)
-    assert memory.free_memory() == 450000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_memory() > 1 << 24
-    (tmp_path / "memory.max").unlink()
-    assert memory.free_memory() > 1 << 24
-
-
 def test_workers_share_the_weights_on_a_cpu_and_not_on_a_gpu(header, deep):
     needs = [memory.need(header, cell) for cell in deep[:2]]
-    shared = (needs[0].weights + sum(each.own for each in needs)) / memory.USABLE + 1
+    shared = (needs[0].weights + sum(each.own for each in needs)) / USABLE + 1
     cpu = Room(header, int(shared))
     assert cpu.holds(deep[:2])
     assert not Room(header, 0, gpu_free_bytes=int(shared)).holds(deep[:2])
