@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -64,7 +64,8 @@ class Choice:
         setting: depth, text and context.
         reference: the recipe without MTP that gains are told against: dense where that was measured.
         options: every recipe without MTP and with each draft length.
-        best: the option to use.
+        best: the option to use: of the recipes that pay at this depth the fastest, with MTP only where that is shown
+            to gain.
         checks: the cells that were measured beside what the model gives for them.
         set_aside: recipes whose draft was measured on another text than the plain cell wrote.
     """
@@ -133,6 +134,7 @@ def advise(result: Document, costs: Sequence[Document] = ()) -> Advice:
         choice = _choice(setting, found, assumed)
         if choice is not None:
             choices.append(choice)
+    choices = [replace(choice, best=_best(choice, choices)) for choice in choices]
     published = result.provenance.source == "published"
     return Advice(tuple(choices), tuple(curves.values()), _lines(own) if published else {}, assumed)
 
@@ -203,7 +205,7 @@ def _choice(setting: Setting, curves: dict[Recipe, Curve | None], assumed: int |
                 known[length] = _speeds(drafting, cell, stream + length)
                 checks.append(Measured(recipe, length, known[length], _gain(lasting, curve.costs, length)))
         options += _drafts(recipe, gain, lasting, curve.costs, known)
-    return Choice(setting, reference, tuple(options), _best(options), tuple(checks), tuple(set_aside))
+    return Choice(setting, reference, tuple(options), options[0], tuple(checks), tuple(set_aside))
 
 
 def _drafts(
@@ -229,15 +231,36 @@ def _gain(lasting: Survival, costs: StepCosts, length: int) -> Estimate:
     return product(Estimate(tokens, token_draws), inverse)
 
 
-def _best(options: Sequence[Option]) -> Option:
-    """The fastest of those that are shown to gain; without a draft, and without a window, in doubt."""
+def window_pays(gains: Sequence[Estimate]) -> bool:
+    """Whether a window pays at a depth, where it costs and saves the same whatever the text.
 
-    def sure(option: Option) -> bool:
-        return option.n_max == 0 or option.own.shown > 0
+    Args:
+        gains: decode speed with it over that without, of each text.
+    """
+    return any(gain.shown > 0 for gain in gains) and all(gain.value > 1 for gain in gains)
 
-    reference = next(option for option in options if option.n_max == 0)
-    better = [option for option in options if sure(option) and option.gain.shown > 0]
-    return max(better, key=lambda option: option.gain.value, default=reference)
+
+def window_gains(recipe: Recipe, choices: Sequence[Choice]) -> list[Estimate]:
+    """What `recipe` gains without MTP in each of `choices` that has something to compare with."""
+    return [
+        option.gain
+        for choice in choices
+        if choice.reference != recipe
+        for option in choice.of(recipe)
+        if not option.n_max
+    ]
+
+
+def _best(choice: Choice, choices: Sequence[Choice]) -> Option:
+    here = choice.setting
+    same = [c for c in choices if (c.setting.n_depth, c.setting.context) == (here.n_depth, here.context)]
+    usable = [
+        option
+        for option in choice.options
+        if (option.recipe == choice.reference or window_pays(window_gains(option.recipe, same)))
+        and (not option.n_max or option.own.shown > 0)
+    ]
+    return max(usable, key=lambda option: option.gain.value)
 
 
 def _differs(branch: Branch, setting: Setting) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from llamacpp_tools.advise.advice import Advice, Choice, Curve, Option
+from llamacpp_tools.advise.advice import Advice, Choice, Curve, Option, window_gains, window_pays
 from llamacpp_tools.advise.estimate import Estimate
 from llamacpp_tools.advise.settings import Recipe
 
@@ -78,12 +78,12 @@ def percent(estimate: Estimate) -> str:
 
 
 def _window(recipe: Recipe, choices: Sequence[Choice]) -> list[str]:
-    told: dict[int, list[Estimate]] = {}
-    for choice in choices:
-        option = next((o for o in choice.of(recipe) if o.n_max == 0), None)
-        if option is not None and choice.reference != recipe:
-            told.setdefault(choice.setting.n_depth, []).append(option.gain)
-    pays = [depth for depth, gains in told.items() if _all_pay(gains)]
+    depths = dict.fromkeys(choice.setting.n_depth for choice in choices)
+    each = {
+        depth: window_gains(recipe, [c for c in choices if c.setting.n_depth == depth]) for depth in depths
+    }
+    told = {depth: gains for depth, gains in each.items() if gains}
+    pays = [depth for depth, gains in told.items() if window_pays(gains)]
     found = []
     if pays:
         gains = [gain.value - 1 for depth in pays for gain in told[depth]]
@@ -95,11 +95,6 @@ def _window(recipe: Recipe, choices: Sequence[Choice]) -> list[str]:
         said = "makes decoding slower" if lost else "is not shown to gain"
         found.append(f"At depth {depth} the {recipe.label} {said} ({_and(map(percent, told[depth]))}).")
     return found
-
-
-def _all_pay(gains: Sequence[Estimate]) -> bool:
-    """Shown for one text at least, and for none the other way: the window costs the same whatever the text."""
-    return any(gain.shown > 0 for gain in gains) and all(gain.value > 1 for gain in gains)
 
 
 def _draft(recipe: Recipe, choices: Sequence[Choice]) -> list[str]:

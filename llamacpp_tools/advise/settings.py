@@ -51,6 +51,14 @@ class Setting:
         """For people; contexts that differ are told apart by `settings` in its order alone."""
         return f"depth {self.n_depth}, {self.workload}"
 
+    @property
+    def any_cell(self) -> Cell:
+        """One of its cells: they share the context's parameters."""
+        branches = self.branches.values()
+        return next(
+            cell for branch in branches for cell in (branch.plain, *branch.drafting, branch.forced) if cell
+        )
+
 
 def settings(cells: Iterable[Cell]) -> list[Setting]:
     """Every setting of `cells`, in their order; only cells that are ok count."""

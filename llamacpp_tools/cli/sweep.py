@@ -13,6 +13,7 @@ from llamacpp_tools.cli.options import share
 
 if TYPE_CHECKING:
     from llamacpp_tools.results.schema import Document
+    from llamacpp_tools.sweep.cell import CellSpec
     from llamacpp_tools.sweep.config import SweepConfig
     from llamacpp_tools.sweep.plan import Plan
 
@@ -167,13 +168,19 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
             str(cell.n_ubatch),
             cell.type_k if cell.type_k == cell.type_v else f"{cell.type_k}/{cell.type_v}",
             f"{cell.window}, full {full}" if cell.swa else "-",
-            f"{cell.n_max}, p {cell.p_min:g}" if cell.mtp else "-",
+            _draft(cell),
         )
     stdout_console().print(table)
     typer.echo(
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: at most {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
+
+
+def _draft(cell: CellSpec) -> str:
+    if cell.n_max is None:
+        return "-"
+    return f"0 to {cell.n_max}, forced" if cell.forced else f"{cell.n_max}, p {cell.p_min:g}"
 
 
 def _headline(settings: SweepConfig) -> str:

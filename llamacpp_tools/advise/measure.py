@@ -1,0 +1,98 @@
+"""The sweep that measures what a step costs for a result that lacks it: the same model, build, depths and recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llamacpp_tools.advise.settings import settings
+from llamacpp_tools.errors import BadInput
+from llamacpp_tools.results.document import read
+from llamacpp_tools.results.schema import Document
+from llamacpp_tools.sweep.cell import uses_mtp
+from llamacpp_tools.sweep.config import SweepConfig
+from llamacpp_tools.sweep.configfile import parse_config
+from llamacpp_tools.sweep.forced import BLOCK
+
+LONGEST = 8
+SUFFIX = ".costs.json"
+# Times that a round goes through all lengths.
+TURNS = 2
+
+
+def costs_path(result: Path) -> Path:
+    """Where the costs that belong to the result at `result` are kept: beside it."""
+    return result.with_name(result.name.removesuffix(".json") + SUFFIX)
+
+
+def costs_beside(path: Path, result: Document) -> Document | None:
+    """The costs that were measured for the result at `path`, None if there are none.
+
+    Raises:
+        BadInput: they are there, but of another model, library or device.
+    """
+    there = costs_path(path)
+    if not there.is_file():
+        return None
+    costs = read(there)
+    check_same(result, costs, there)
+    return costs
+
+
+def check_same(result: Document, costs: Document, where: Path) -> None:
+    """Refuse costs that say nothing about `result`.
+
+    Raises:
+        BadInput: another model, library or device.
+    """
+    ours, theirs = result.provenance, costs.provenance
+    for name in ("model_filename", "model_size", "libllama_sha256", "device", "cpu_info", "driver"):
+        if getattr(ours, name) != getattr(theirs, name):
+            raise BadInput(
+                f"{where} was measured with another {name} ({getattr(theirs, name)}) than the result "
+                f"({getattr(ours, name)}); measure the costs anew with --measure"
+            )
+
+
+def costs_config(result: Document, longest: int = LONGEST) -> SweepConfig:
+    """A sweep of forced cells for every depth and recipe of `result`, on one of its texts.
+
+    Args:
+        result: a measured result; its configuration is taken over but for the draft.
+        longest: the longest draft.
+
+    Raises:
+        BadInput: published figures, or a result without a mode that drafts.
+    """
+    if result.provenance.source != "measured":
+        raise BadInput(
+            f"{result.experiment} holds published figures: there is nothing here to measure them on"
+        )
+    raw = dict(result.config)
+    if not any(uses_mtp(mode) for mode in raw["modes"]):
+        raise BadInput(f"{result.experiment} has no mode with MTP, so a draft has no cost")
+    # A length accepts half of it in the mean, so a turn makes this many tokens.
+    a_turn = BLOCK * sum(length / 2 + 1 for length in range(longest + 1))
+    raw |= {
+        "name": f"{result.experiment}-costs"[:100],
+        "draft": {"n_max": longest, "p_min": 0.0, "forced": True},
+        "workloads": raw["workloads"][:1],
+        "generate": {"n_predict": int(TURNS * a_turn) + 1, "ignore_eos": True},
+    }
+    return parse_config(raw, f"the configuration in {result.experiment}")
+
+
+def lacking(result: Document, costs: Document | None) -> bool:
+    """Whether a depth and recipe of `result` that drafts has no forced cell."""
+    forced = {
+        (setting.n_depth, setting.context, recipe)
+        for document in (result, costs)
+        if document is not None
+        for setting in settings(document.cells)
+        for recipe, branch in setting.branches.items()
+        if branch.forced is not None
+    }
+    return any(
+        branch.drafting and (setting.n_depth, setting.context, recipe) not in forced
+        for setting in settings(result.cells)
+        for recipe, branch in setting.branches.items()
+    )
