@@ -43,6 +43,11 @@ def depth_dir() -> Path:
     return llt_home() / "depth"
 
 
+def sanity_dir() -> Path:
+    """The baselines of `llt sanity`, one result file per machine, model and backend."""
+    return llt_home() / "sanity"
+
+
 def shipped(name: str) -> Path:
     """A folder that ships with llt (`patches`, `configs`): in the checkout, else inside the wheel."""
     package = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from llamacpp_tools import __version__
-from llamacpp_tools.cli import advise, build, compare, doctor, drift, model, patches, rebase, sweep
+from llamacpp_tools.cli import advise, build, compare, doctor, drift, model, patches, rebase, sanity, sweep
 from llamacpp_tools.errors import Interrupted, LltError
 
 Verb = Callable[..., None]
@@ -56,6 +56,7 @@ _add("build", build.build, "llt build --vulkan --tools")
 _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
 _add("compare", compare.compare, "llt compare before.json after.json --fail-over 2%")
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
+_add("sanity", sanity.sanity, "llt sanity --fail-over 5%")
 app.add_typer(model.app, name="model")
 app.add_typer(patches.app, name="patches")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llamacpp_tools import home
 from llamacpp_tools.build import manifest
@@ -109,7 +108,6 @@ def measure(
     show: Show,
     options: Options | None = None,
     now: datetime.datetime | None = None,
-    about: Mapping[str, Any] | None = None,
 ) -> Document:
     """Measure what the journal beside `path` lacks, and write the result there.
 
@@ -120,7 +118,6 @@ def measure(
         show: how the sweep is shown.
         options: what else it is told.
         now: the time.
-        about: kept of this run beside its date, llt's commit and the load, among the result's `runs`.
 
     Raises:
         Stopped: it ended early; going on is possible.
@@ -132,7 +129,7 @@ def measure(
     known = provenance(parts.build.data, parts.model, device.driver)
     with Journal(journal_path(path)) as journal:
         begun = {"date": now.isoformat(timespec="seconds"), "llt_commit": known.llt_commit}
-        journal.begin({**begun, "load_average": known.load_average, **(about or {})})
+        journal.begin({**begun, "load_average": known.load_average})
         runs = [{key: row[key] for key in row if key not in _OF_THE_JOURNAL} for row in journal.begins]
         record = Record(path, planned, known, datetime.datetime.fromisoformat(str(runs[0]["date"])), runs)
         try:
