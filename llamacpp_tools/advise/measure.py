@@ -6,11 +6,11 @@ from pathlib import Path
 
 from llamacpp_tools.advise.settings import settings
 from llamacpp_tools.errors import BadInput
+from llamacpp_tools.results.asked import asked
 from llamacpp_tools.results.document import read
 from llamacpp_tools.results.schema import Document
 from llamacpp_tools.sweep.cell import uses_mtp
-from llamacpp_tools.sweep.config import SweepConfig
-from llamacpp_tools.sweep.configfile import parse_config
+from llamacpp_tools.sweep.config import DraftConfig, GenerateConfig, SweepConfig
 from llamacpp_tools.sweep.forced import BLOCK
 
 LONGEST = 8
@@ -67,18 +67,21 @@ def costs_config(result: Document, longest: int = LONGEST) -> SweepConfig:
         raise BadInput(
             f"{result.experiment} holds published figures: there is nothing here to measure them on"
         )
-    raw = dict(result.config)
-    if not any(uses_mtp(mode) for mode in raw["modes"]):
+    config = asked(result)
+    if config is None:
+        raise BadInput(f"the configuration in {result.experiment} is not one of this version")
+    if not any(uses_mtp(mode) for mode in config.modes):
         raise BadInput(f"{result.experiment} has no mode with MTP, so a draft has no cost")
     # A length accepts half of it in the mean, so a turn makes this many tokens.
     a_turn = BLOCK * sum(length / 2 + 1 for length in range(longest + 1))
-    raw |= {
-        "name": f"{result.experiment}-costs"[:100],
-        "draft": {"n_max": longest, "p_min": 0.0, "forced": True},
-        "workloads": raw["workloads"][:1],
-        "generate": {"n_predict": int(TURNS * a_turn) + 1, "ignore_eos": True},
-    }
-    return parse_config(raw, f"the configuration in {result.experiment}")
+    return config.model_copy(
+        update={
+            "name": f"{result.experiment}-costs"[:100],
+            "draft": DraftConfig.model_validate({"n_max": longest, "forced": True}),
+            "workloads": config.workloads[:1],
+            "generate": GenerateConfig(n_predict=int(TURNS * a_turn) + 1, ignore_eos=True),
+        }
+    )
 
 
 def lacking(result: Document, costs: Document | None) -> bool:

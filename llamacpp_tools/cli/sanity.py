@@ -41,6 +41,7 @@ def sanity(
     The first run stores the baseline. A later one that is slower by more than --fail-over says what speaks for heat,
     neighbours, a driver or system change, or the code, and ends with 1.
     """
+    from llamacpp_tools.cli.output import file_progress
     from llamacpp_tools.cli.sweepbars import bars
     from llamacpp_tools.errors import CheckFailed
     from llamacpp_tools.results.sanity import matrix
@@ -48,7 +49,9 @@ def sanity(
 
     limit = share(fail_over, "--fail-over")
     config = matrix(model, backend, variant)
-    found = check(config, baseline, update, limit, bars, lambda text: typer.echo(text, err=True))
+    found = check(
+        config, baseline, update, limit, bars, file_progress, lambda text: typer.echo(text, err=True)
+    )
     if json_output:
         from llamacpp_tools.cli.output import print_json
 

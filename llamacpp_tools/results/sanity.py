@@ -24,7 +24,7 @@ from llamacpp_tools.models.header import HYBRID_ARCHS, check_gguf
 from llamacpp_tools.results import yardstick
 from llamacpp_tools.results.diagnosis import YARDSTICK, Diagnosis, code_differs, diagnose
 from llamacpp_tools.results.document import read, write
-from llamacpp_tools.results.measure import Options, Ready, Show, Stopped, measure, ready
+from llamacpp_tools.results.measure import Options, Ready, Show, Stopped, Writing, measure, ready
 from llamacpp_tools.results.provenance import cpu_info
 from llamacpp_tools.results.schema import Document
 from llamacpp_tools.sweep.config import SweepConfig
@@ -100,7 +100,7 @@ def matrix(
 
 def baseline_path(config: SweepConfig, parts: Ready) -> Path:
     """Where the baseline of this machine, model, backend and variant lies."""
-    machine = f"{cpu_info()} {model_sha256(parts.model)}"
+    machine = f"{cpu_info()} {model_sha256(*parts.header.files)}"
     digest = hashlib.sha256(machine.encode()).hexdigest()[:10]
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", parts.model.stem)[:60]
     return home.sanity_dir() / f"{config.build.variant}-{config.build.backend}-{stem}-{digest}.json"
@@ -112,6 +112,7 @@ def sanity(
     update: bool,
     fail_over: float,
     show: Show,
+    writing: Writing,
     tell: Tell = lambda text: None,
 ) -> Checkup:
     """Measure the matrix and hold it against the baseline; without one, it becomes the baseline.
@@ -122,6 +123,7 @@ def sanity(
         update: make what is measured now the baseline.
         fail_over: the share by which it may be slower and still count as fast.
         show: how the sweep is shown.
+        writing: shows how far a model has come that has to be written first.
         tell: told what is done beside that.
 
     Raises:
@@ -130,7 +132,7 @@ def sanity(
         Interrupted: the user stopped it; nothing is stored.
     """
     planned = plan(config)
-    parts = ready(planned)
+    parts = ready(planned, writing)
     path = baseline or baseline_path(config, parts)
     then = read(path) if path.exists() else None
     if then is None and baseline is not None and not update:
