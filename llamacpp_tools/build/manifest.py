@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pydantic
 
 from llamacpp_tools import home
+from llamacpp_tools.build.options import BACKENDS
 from llamacpp_tools.errors import BadInput, MissingTool
 from llamacpp_tools.files import write_text_atomic
 
@@ -172,8 +173,11 @@ def find(backend: str = "cpu", variant: str = "patched") -> Build:
     """The current build of a backend and variant.
 
     Raises:
+        BadInput: no such backend is known.
         MissingTool: there is none, or its files are gone.
     """
+    if backend not in BACKENDS:
+        raise BadInput(f"unknown backend '{backend}'; llt builds {', '.join(BACKENDS)}")
     command = build_command(backend, variant)
     try:
         name = pointer(backend, variant).read_text(encoding="utf-8").strip()

@@ -31,6 +31,8 @@ _COMMON = (
 )
 _BACKEND = {"cpu": (), "vulkan": ("-DGGML_VULKAN=ON",), "cuda": ("-DGGML_CUDA=ON",)}
 
+BACKENDS = tuple(sorted(_BACKEND))
+
 _NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamacpp_tools.build.machine import Machine, Ran, Requirement, join_mends, mend
+from llamacpp_tools.build.options import BACKENDS
 from llamacpp_tools.build.vulkan import VulkanPaths, device_requirement, vulkan_requirements
 from llamacpp_tools.errors import BadInput, MissingTool
 
 # cmake_minimum_required of upstream at the pin: top level, ggml-vulkan, ggml-cuda.
 CMAKE_MINIMUM = {"cpu": (3, 14), "cuda": (3, 18), "vulkan": (3, 19)}
-BACKENDS = tuple(sorted(CMAKE_MINIMUM))
 
 # std::filesystem without a library of its own keeps out gcc 8, which upstream does not link with either.
 _CXX_SOURCE = """

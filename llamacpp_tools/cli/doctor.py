@@ -32,7 +32,8 @@ def doctor(
 def examine(machine: Machine | None = None) -> dict[str, Any]:
     """What `--json` prints: `backends` (one entry each) and `kept` (what lies under LLT_HOME)."""
     from llamacpp_tools.build.machine import Machine
-    from llamacpp_tools.build.toolchain import BACKENDS, requirements
+    from llamacpp_tools.build.options import BACKENDS
+    from llamacpp_tools.build.toolchain import requirements
 
     machine = machine or Machine()
     return {

@@ -59,11 +59,14 @@ def sweep(
         ),
     ] = None,
     max_rounds: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--max-rounds", min=2, max=1000, help="With --until-width, never more rounds than this."
+            "--max-rounds",
+            min=2,
+            max=1000,
+            help=f"With --until-width, never more rounds than this [default: {MOST_ROUNDS}].",
         ),
-    ] = MOST_ROUNDS,
+    ] = None,
     no_depth_state: Annotated[
         bool, typer.Option("--no-depth-state", help="Keep no prefills; every round begins with a true one.")
     ] = False,
@@ -79,10 +82,13 @@ def sweep(
 
     Ctrl-C lets the round finish that runs, a second one ends at once; --resume goes on.
     """
+    from llamacpp_tools.errors import BadInput
     from llamacpp_tools.sweep.configfile import load_config
     from llamacpp_tools.sweep.plan import plan
 
     width = share(until_width, "--until-width") if until_width is not None else None
+    if width is None and max_rounds is not None:
+        raise BadInput("--max-rounds bounds --until-width; for a fixed number set `rounds` in the sweep file")
     settings = load_config(config, model, need_model=not dry_run)
     planned = plan(settings)
     if dry_run:
@@ -93,11 +99,10 @@ def sweep(
         return
     words = [str(config)]
     words += ["--model", str(model)] if model is not None else []
-    words += (
-        ["--until-width", until_width, "--max-rounds", str(max_rounds)] if until_width is not None else []
-    )
+    words += ["--until-width", until_width] if until_width is not None else []
+    words += ["--max-rounds", str(max_rounds)] if max_rounds is not None else []
     words += ["--no-depth-state"] * no_depth_state + ["--force"] * force
-    asked = _Asked(out, resume, force, not no_depth_state, width, max_rounds)
+    asked = _Asked(out, resume, force, not no_depth_state, width, max_rounds or MOST_ROUNDS)
     result, path = _measure(planned, asked, f"llt sweep {shlex.join(words)}")
     _print_result(result, path, json_output)
 
@@ -118,13 +123,24 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
     if earlier is not None:
         again = f"{command} --resume --out {shlex.quote(str(earlier))}"
         typer.echo(f"note: {earlier} is not finished; to go on with it: {again}", err=True)
+    known = _measured(path) if asked.resume else None
     options = Options(asked.force, asked.keep_prefills, asked.until_width, asked.most_rounds)
     try:
-        return measure(planned, parts, path, bars, options, now), path
+        result = measure(planned, parts, path, bars, options, now)
+        if known is not None and known == _measured(path):
+            typer.echo("note: every round was there already, so nothing was measured", err=True)
+        return result, path
     except Stopped as stopped:
         again = f"{command} --resume --out {shlex.quote(str(path))}"
         typer.echo(f"what was measured is kept; go on with: {again}", err=True)
         raise stopped.why from None
+
+
+def _measured(path: Path) -> list[object]:
+    """What a result holds, round by round."""
+    from llamacpp_tools.results.document import read
+
+    return [(cell.id, cell.samples) for cell in read(path).cells] if path.exists() else []
 
 
 def _check_without_running(planned: Plan) -> str:
@@ -142,7 +158,7 @@ def _check_without_running(planned: Plan) -> str:
 
 def _print_plan(planned: Plan, json_output: bool) -> None:
     from llamacpp_tools.cli.output import print_json
-    from llamacpp_tools.sweep.cell import cell_id
+    from llamacpp_tools.sweep.cell import cell_id, unbounded
 
     if json_output:
         cells = [{"id": cell_id(cell), **cell.to_json()} for cell in planned.cells]
@@ -175,6 +191,8 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: at most {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
+    for note in dict.fromkeys(filter(None, map(unbounded, planned.cells))):
+        typer.echo(f"note: {note}")
 
 
 def _draft(cell: CellSpec) -> str:

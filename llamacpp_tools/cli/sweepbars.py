@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from llamacpp_tools.sweep.protocol import Event, Note, RoundSample
 from llamacpp_tools.sweep.protocol import Progress as Phase
 from llamacpp_tools.sweep.runner import Sinks
 
+# Seconds after which a log or a pipe hears how far a long phase has come.
+HEARTBEAT_S = 20.0
 Keep = Callable[[Sequence[CellOutcome]], None]
 
 
@@ -29,6 +32,7 @@ class Bars(Sinks):
         self._plan = plan
         self._keep = keep
         self._shown: set[int] = set()
+        self._spoke_s = time.monotonic()
         self._rounds: TaskID = bars.add_task("rounds", total=sum(spec.rounds for spec in plan.cells))
         self._phase: TaskID = bars.add_task("", total=None)
 
@@ -37,6 +41,8 @@ class Bars(Sinks):
         if isinstance(event, Phase):
             text = f"{spec.mode} d{spec.n_depth}, round {event.round + 1} of {spec.rounds}: {event.phase}"
             self._bars.update(self._phase, description=text, completed=event.done, total=event.total)
+            if not self._console.is_terminal and time.monotonic() > self._spoke_s + HEARTBEAT_S:
+                self._say(f"{text} {event.done}/{event.total}")
         elif isinstance(event, Note):
             self._say(f"{cell_id(spec)}: {event.text}")
 
@@ -72,6 +78,7 @@ class Bars(Sinks):
         self._say("stopping after this round; once more to end at once")
 
     def _say(self, text: str) -> None:
+        self._spoke_s = time.monotonic()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

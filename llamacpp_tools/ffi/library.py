@@ -12,7 +12,7 @@ from typing import Any
 
 from llamacpp_tools.build.abi import load_abi
 from llamacpp_tools.build.manifest import Build, load
-from llamacpp_tools.errors import LltError
+from llamacpp_tools.errors import BadInput, LltError
 from llamacpp_tools.ffi.layout import check_functions, check_layout
 from llamacpp_tools.ffi.opening import check_files, check_origin, open_files
 from llamacpp_tools.ffi.symbols import FUNCTIONS, check_symbols
@@ -114,7 +114,8 @@ class Library:
         """
         said = [_PREFIX.sub("", line) for line in [*self._errors, *self.log_lines]]
         self.forget_log()
-        return LibraryError(f"{what}: {said[0]}" if said else what)
+        reason = next((line.strip() for line in said if line.strip()), "")
+        return LibraryError(f"{what}: {reason}" if reason else what)
 
 
 @functools.lru_cache(maxsize=1)
@@ -136,11 +137,13 @@ def open_library(build: Build) -> Library:
     """Load the library of a build, once per process.
 
     Raises:
-        BadInput: there is no manifest of this version of llt.
+        BadInput: there is no manifest of this version of llt, or `build` is no build.
         CheckFailed: its files are not those the manifest describes, they are not laid out as declared, a function is
             missing, or a foreign libllama is in the way.
         LibraryError: another build is loaded in this process already.
     """
+    if not isinstance(build, Build):
+        raise BadInput(f"open_library takes what build.manifest.find or load returns, not {build!r}")
     if _loaded.cache_info().currsize and _loaded_path[0] != build.path:
         raise LibraryError(
             f"this process has {_loaded_path[0].parent.name} loaded; use a new process for {build.path}"

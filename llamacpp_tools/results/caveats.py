@@ -10,7 +10,7 @@ from llamacpp_tools.results.asked import missing
 from llamacpp_tools.results.groups import groups
 from llamacpp_tools.results.schema import Cell, Comparison, DepthStateCheck, Document, Provenance
 from llamacpp_tools.results.words import name, place, some
-from llamacpp_tools.sweep.cell import pad_cells
+from llamacpp_tools.sweep.cell import unbounded
 
 FEW_ROUNDS = 5
 # Of so many comparisons at 95 % one errs on average.
@@ -31,7 +31,8 @@ def caveats(document: Document, comparisons: Sequence[Comparison]) -> list[str]:
     cells = document.cells
     found = [f"{name(cell)} is {cell.status}: {cell.reason}" for cell in cells if cell.status != "ok"]
     found += _absent(document) + _of_the_model(document.config) + _rounds(document) + _many(comparisons)
-    found += _confounded(comparisons) + _depth_or_text(cells) + _diverged(cells) + _unbounded(cells)
+    found += _confounded(comparisons) + _depth_or_text(cells) + _diverged(cells)
+    found += list(filter(None, map(unbounded, cells)))
     found += _heat(cells) + _neighbours(cells) + _kept(cells, document.depth_state_check)
     found += _apart(cells, comparisons)
     found += [f"{name(cell)}: {note}." for cell in cells for note in cell.notes]
@@ -170,19 +171,6 @@ def _confounded(comparisons: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _unbounded(cells: Sequence[Cell]) -> list[str]:
-    found = []
-    for cell in cells:
-        if cell.window is None or cell.n_ctx is None or cell.n_ubatch is None:
-            continue
-        if pad_cells(cell.window + cell.n_ubatch) >= cell.n_ctx:
-            found.append(
-                f"At depth {cell.n_depth} the window of {cell.window} saves no memory: a sliding layer keeps "
-                f"window and n_ubatch ({cell.n_ubatch}) cells, which is the whole context."
-            )
-    return found
-
-
 def _heat(cells: Sequence[Cell]) -> list[str]:
     measured = [cell for cell in cells if cell.samples]
     found = []
@@ -208,7 +196,8 @@ def _neighbours(cells: Sequence[Cell]) -> list[str]:
     most = max(cpus for cpus, _ in taken)
     return [
         f"Other programs took up to {most:.1f} CPUs in {some([name for _, name in taken])}; threads that wait for one "
-        "that has no core spin, so such a round may be far too slow."
+        "that has no core spin, so such a round may be far too slow. End what runs beside it, or leave it a core: "
+        "`context: {threads: N}` with a smaller N."
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Mode = Literal["dense", "swa", "mtp", "swa+mtp"]
 MODES: tuple[Mode, ...] = ("dense", "swa", "mtp", "swa+mtp")
@@ -149,6 +149,31 @@ class CellSpec:
         if values["full_layers"] is not None:
             values["full_layers"] = tuple(int(layer) for layer in values["full_layers"])
         return cls(**values)
+
+
+class _Sizes(Protocol):
+    """What `unbounded` asks of a cell, planned or measured."""
+
+    @property
+    def n_depth(self) -> int: ...
+    @property
+    def window(self) -> int | None: ...
+    @property
+    def n_ubatch(self) -> int | None: ...
+    @property
+    def n_ctx(self) -> int | None: ...
+
+
+def unbounded(cell: _Sizes) -> str | None:
+    """Why the window of a cell saves nothing there; None if it does, or where there is none."""
+    if cell.window is None or cell.n_ctx is None or cell.n_ubatch is None:
+        return None
+    if pad_cells(cell.window + cell.n_ubatch) < cell.n_ctx:
+        return None
+    return (
+        f"At depth {cell.n_depth} the window of {cell.window} saves no memory: a sliding layer keeps "
+        f"window and n_ubatch ({cell.n_ubatch}) cells, which is the whole context."
+    )
 
 
 def cell_id(spec: CellSpec) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llamacpp_tools.build.machine import Machine, Ran, join_mends, mend
-from llamacpp_tools.build.toolchain import BACKENDS, missing, require, requirements
+from llamacpp_tools.build.options import BACKENDS
+from llamacpp_tools.build.toolchain import missing, require, requirements
 from llamacpp_tools.build.vulkan import driver_files, software_environ
 from llamacpp_tools.errors import BadInput, MissingTool
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from llamacpp_tools.build.machine import Machine, Ran
-from llamacpp_tools.build.toolchain import BACKENDS
+from llamacpp_tools.build.options import BACKENDS
 from llamacpp_tools.cli import doctor as verb
 from llamacpp_tools.errors import MissingTool
 

@@ -258,3 +258,23 @@ def test_a_model_that_is_not_named_is_said(capsys, monkeypatch):
     monkeypatch.delenv("LLT_MODEL", raising=False)
     assert run(["sweep", str(ROOT / "configs" / "2x2_123k.yaml")]) == 2
     assert "LLT_MODEL is not set" in capsys.readouterr().err
+
+
+def test_a_finished_sweep_that_is_resumed_says_that_nothing_was_left(bench, capsys):
+    assert bench("--out", "r.json") == 0
+    assert "nothing was measured" not in capsys.readouterr().err
+    assert bench("--resume", "--out", "r.json") == 0
+    assert "every round was there already" in capsys.readouterr().err
+    assert bench("--resume", "--out", "r.json", rounds=3) == 0
+    assert "nothing was measured" not in capsys.readouterr().err
+
+
+def test_a_bound_without_what_it_bounds_is_refused(bench, capsys):
+    assert bench("--max-rounds", "5") == 2
+    assert "--max-rounds bounds --until-width" in capsys.readouterr().err
+
+
+def test_a_window_that_saves_nothing_is_said_before_anything_runs(bench, capsys):
+    assert bench("--dry-run", swa={"window": 1024, "full_layers": [7]}) == 0
+    assert "the window of 1024 saves no memory" in capsys.readouterr().out
+    assert results() == []
