@@ -23,6 +23,7 @@ def test_a_size_is_changed_and_the_name_says_so(tmp_path: Path) -> None:
     assert (shape.n_layer, shape.n_expert, shape.n_embd) == (12, 4, 256)
     assert shape.name == "tiny with n_layer 12, n_expert 4"
     assert file_stem(shape, 1, "") == "tiny-n_layer12-n_expert4-s1-f32"
+    assert reshaped(SHAPES["tiny"], {"n_expert": 4, "n_layer": 12}) == shape
     header = check_gguf(synth(shape, tmp_path / "m.gguf").path)
     assert header.full_attention_layers == (3, 7, 11)
     assert header.n_expert == 4
