@@ -57,6 +57,12 @@ def test_inspect_prints_facts_and_a_recipe(llt: Llt) -> None:
         assert words in done.stdout, words
 
 
+def test_inspect_counts_against_the_memory_that_is_named(llt: Llt) -> None:
+    found = json.loads(llt("model", "inspect", miniature(), "--memory", "100 MB", "--json").stdout)
+    assert found["free_bytes"] == 100_000_000
+    assert {row["depth"] for row in found["fits"]} == {0}
+
+
 def test_inspect_fits_a_narrow_terminal(llt: Llt) -> None:
     done = llt("model", "inspect", miniature(), "--depth", "1024", env={"COLUMNS": "50"})
     row = next(line for line in done.stdout.splitlines() if "1,024" in line)
@@ -83,6 +89,7 @@ def test_inspect_of_what_is_no_model_is_exit_2_and_one_sentence(llt: Llt, tmp_pa
         ([tmp_path / "none.gguf"], "does not exist"),
         ([miniature(), "--depth", "8k"], "--depth takes numbers of tokens"),
         ([miniature(), "--kv", "q9"], "is no cache type"),
+        ([miniature(), "--memory", "much"], "--memory must be a size such as 400MB or 1GiB, not 'much'"),
     ):
         done = llt("model", "inspect", *words)
         assert done.returncode == 2
