@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import struct
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,8 @@ from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.sweep.configfile import parse_config
 from llamacpp_tools.sweep.fit import check_fit
 from llamacpp_tools.sweep.plan import plan
+
+from ..conftest import ROOT
 
 Llt = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -161,3 +167,29 @@ def test_a_sweep_of_a_large_synthetic_model_is_planned_without_writing_it(llt: L
         assert wrong.returncode == 2
         assert says in wrong.stderr
         assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    words = [sys.executable, "-m", "llamacpp_tools", "model", "inspect", str(miniature()), "--json"]
+    for command in (words, words[:-1]):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_while_a_model_is_written_is_exit_130_and_leaves_nothing(tmp_path: Path) -> None:
+    words = ["model", "synth", "--shape", "qwen3.6-27b", "--n-layer", "4", "--out", str(tmp_path / "m.gguf")]
+    writing = subprocess.Popen(
+        [sys.executable, "-m", "llamacpp_tools", *words], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    end = time.monotonic() + 60
+    while not any(part.stat().st_size for part in tmp_path.glob(".m.gguf.*")):
+        assert time.monotonic() < end and writing.poll() is None
+        time.sleep(0.02)
+    writing.send_signal(signal.SIGINT)
+    _, err = writing.communicate(timeout=60)
+    assert writing.returncode == 130
+    assert err.startswith("llt: stopped")
+    assert list(tmp_path.iterdir()) == []
