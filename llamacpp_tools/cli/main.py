@@ -49,6 +49,13 @@ def _add(name: str, verb: Verb, example: str) -> None:
     app.command(name, epilog=f"Example: {example}")(_interruptible(verb))
 
 
+def _add_group(name: str, group: typer.Typer) -> None:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        command.callback = _interruptible(command.callback)
+    app.add_typer(group, name=name)
+
+
 _add("doctor", doctor.doctor, "llt doctor --json")
 _add("rebase", rebase.rebase, "llt rebase --check --onto v0.5.0")
 _add("drift", drift.drift, "llt drift --to v0.5.0")
@@ -57,8 +64,8 @@ _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
 _add("compare", compare.compare, "llt compare before.json after.json --fail-over 2%")
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
 _add("sanity", sanity.sanity, "llt sanity --fail-over 5%")
-app.add_typer(model.app, name="model")
-app.add_typer(patches.app, name="patches")
+_add_group("model", model.app)
+_add_group("patches", patches.app)
 
 
 def _show_version(wanted: bool) -> None:

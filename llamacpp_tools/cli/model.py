@@ -25,6 +25,12 @@ def inspect(
     ] = "",
     kv: Annotated[str, typer.Option("--kv", help="Types of the KV caches.")] = "f16,q8_0,q4_1",
     n_max: Annotated[int, typer.Option("--n-max", help="Tokens of the longest draft.")] = 3,
+    memory: Annotated[
+        str,
+        typer.Option(
+            "--memory", help="What fits into this, such as a GPU's 24GiB [default: what is free here]."
+        ),
+    ] = "",
     tensors: Annotated[bool, typer.Option("--tensors", help="Name all tensors of the MTP block.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -34,7 +40,13 @@ def inspect(
     from llamacpp_tools.models.inspect import inspect as look
     from llamacpp_tools.models.memory import free_memory
 
-    found = look(file, free_memory(), _numbers(depth), tuple(dict.fromkeys(_words(kv))), n_max)
+    found = look(
+        file,
+        _size(memory) if memory else free_memory(),
+        _numbers(depth),
+        tuple(dict.fromkeys(_words(kv))),
+        n_max,
+    )
     if json_output:
         print_json(as_document(found))
     else:
@@ -193,6 +205,16 @@ def synth(
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _size(text: str) -> int:
+    from llamacpp_tools.errors import BadInput
+    from llamacpp_tools.sizes import size_in_bytes
+
+    try:
+        return size_in_bytes(text)
+    except ValueError as error:
+        raise BadInput(f"--memory {error}") from None
 
 
 def _numbers(text: str) -> list[int]:

@@ -154,7 +154,7 @@ def _memory(found: Inspection) -> None:
     typer.echo("\nCaches and state by context and type of the caches, the draft context's included:")
     console.print(caches)
     typer.echo(
-        f"Greatest context in the {size(found.free_bytes)} of memory that are free here, with weights "
+        f"Greatest context in the {size(found.free_bytes)} of memory, with weights "
         f"({size(found.memory[0].need.weights)}) and buffers:"
     )
     console.print(fitting)

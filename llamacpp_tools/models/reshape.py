@@ -35,7 +35,8 @@ def reshaped(shape: Shape, sizes: Mapping[str, int]) -> Shape:
     """
     for name, value in sizes.items():
         _check_one(shape, name, value)
-    changed = {name: value for name, value in sizes.items() if value != getattr(shape, name)}
+    # In one order, as the name goes into the file: the same sizes are the same bytes.
+    changed = {name: sizes[name] for name in SIZES if name in sizes and sizes[name] != getattr(shape, name)}
     if not changed:
         return shape
     sections = _rope_sections(changed["head_dim"]) if "head_dim" in changed else shape.rope_sections

@@ -6,7 +6,6 @@ become a tuple. `full_layers` is a list already, so its axis is a list of lists.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from llamacpp_tools.sizes import size_in_bytes
 from llamacpp_tools.sweep.cell import MODES, Mode, uses_swa
 from llamacpp_tools.workloads import names as workload_names
 
@@ -31,11 +31,6 @@ MAX_CELLS = 10_000
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 # V can be kept in these only where flash attention reads it.
 QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-
-_SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?((?:[kMG]i?)?B)$", re.IGNORECASE)
-_UNITS = {
-    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
-}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -84,12 +79,7 @@ def _whole_draft(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = _SIZE.match(value.strip())
-    if found is None:
-        raise ValueError(f"must be a size such as 400MB or 1GiB, not {value!r}")
-    return round(float(found[1]) * _UNITS[found[2].lower()])
+    return size_in_bytes(value) if isinstance(value, str) else value
 
 
 def _kind_tag(value: Any) -> str | None:

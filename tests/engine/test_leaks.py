@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from llamacpp_tools import home
 from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.models.extract import extract_mtp
 from llamacpp_tools.models.miniature import miniature
+from llamacpp_tools.models.shelf import synthetic
 from tests.sanitizer import WANTED
 
 pytestmark = pytest.mark.build
 
 N_CYCLES = 200
-# Until each kind of cycle has been through three times: caches of Python, pools of libllama.
+# Until each kind of cycle has been through twice: caches of Python, pools of libllama.
 WARM_UP = 20
 # 23 KB a cycle. Measured: 0.3 MiB at most over all 180, against 11 MiB where the decoders are not closed, the smallest
 # thing of those that must be, and 630 MiB where the draft contexts are not. A heap whose pages the kernel makes huge
@@ -27,7 +30,11 @@ BOUND_BYTES = 4 << 20
 
 def resident(build: Build, n_cycles: int, forget: str = "") -> list[int]:
     """Bytes of resident memory after each of so many cycles in a process of their own."""
-    asked = {"manifest": str(build.path), "model": str(miniature()), "n_cycles": n_cycles, "forget": forget}
+    asked = {
+        "manifest": str(build.path), "model": str(miniature()), "n_cycles": n_cycles, "forget": forget,
+        "head": str(extract_mtp(miniature(), home.models_dir() / "leaks-mtp.gguf").path),
+        "alien": str(synthetic("tiny")),
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.leaks"], input=json.dumps(asked), capture_output=True, text=True,
         # With a fixed threshold every larger block is mapped by itself and goes back when it is freed. By default

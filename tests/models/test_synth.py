@@ -175,7 +175,7 @@ def test_a_full_disk_is_seen_before_the_first_byte(tmp_path: Path, monkeypatch: 
 
 
 def test_bad_arguments_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="f32, f16, q8_0, not 'q3'"):
+    with pytest.raises(BadInput, match=r"synth writes f32, .* not 'q3'"):
         synth(SMALL, tmp_path / "x.gguf", dtype="q3")
     with pytest.raises(BadInput, match="seed"):
         synth(SMALL, tmp_path / "x.gguf", seed=-1)

@@ -45,6 +45,8 @@ def test_full_layers_is_an_axis_of_lists(raw, given_layers, axis):
 def test_a_model_may_be_synthetic(raw):
     raw["model"] = {"synth": "tiny", "seed": 4}
     assert parse_config(raw, "x").model == SynthModel(synth="tiny", seed=4)
+    raw["model"] = {"synth": "tiny", "dtype": "q4_0", "sizes": {"n_layer": 4}}
+    assert parse_config(raw, "x").model == SynthModel(synth="tiny", dtype="q4_0", sizes={"n_layer": 4})
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,8 @@ def test_the_miniature_is_asked_for_by_name_or_with_ballast(raw, asked, weights)
         ({"model": {"miniature": 5}}, "`model.miniature` must be a section of keys, not 5"),
         ({"model": 7}, "`model` must be text, or a mapping"),
         ({"model": {"synth": "tiny", "sed": 1}}, "did you mean `seed`?"),
+        ({"model": {"synth": "tiny", "sizes": {"n_layer": "4"}}}, "must be a whole number"),
+        ({"model": {"synth": "tiny", "dtype": "q9"}}, "dtype"),
         ({"name": "a/b"}, "`name` names files"),
         ({"name": 5}, "`name` must be text, not 5"),
         ({"rounds": 0}, "`rounds` must be at least 1"),
@@ -216,7 +220,7 @@ def test_any_mapping_is_a_configuration_or_a_sentence(raw, changes):
         assert str(error).startswith("f.yaml: ")
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_sentence(tmp_path, data):
     path = tmp_path / "bytes.yaml"
