@@ -327,7 +327,7 @@ def _notes(a: Document, b: Document, matched: Sequence[Match]) -> list[str]:
     for side, name in ((a, "A"), (b, "B")):
         forced = sum(cell.forced for cell in side.cells)
         if forced:
-            notes.append(f"{forced} cells of {name} with forced acceptance have no speed to compare.")
+            notes.append(f"With forced acceptance, and so without a speed to compare, in {name}: {forced}.")
         if side.status != "complete":
             notes.append(f"{name} is a sweep that has not come to its end.")
     both = Counter(match.tokens for match in matched)

@@ -62,16 +62,13 @@ class Checkup:
     diagnosis: Diagnosis | None
 
 
-def matrix(
-    model: Path | None = None, backend: str = "cpu", variant: str = "patched", rounds: int = ROUNDS
-) -> SweepConfig:
+def matrix(model: Path | None = None, backend: str = "cpu", variant: str = "patched") -> SweepConfig:
     """The fixed matrix: dense, and the most that the model can have beside it, at one shallow depth.
 
     Args:
         model: a GGUF file; None for the miniature with ballast.
         backend: of the build.
         variant: of the build; a stock one has no window.
-        rounds: of each cell.
 
     Raises:
         BadInput: the model is no GGUF file.
@@ -90,8 +87,8 @@ def matrix(
         "depths": [DEPTH],
         "workloads": ["maintenance_log"],
         "generate": {"n_predict": N_PREDICT},
-        "rounds": rounds,
-        "prefills": rounds,
+        "rounds": ROUNDS,
+        "prefills": ROUNDS,
     }
     if windows:
         raw["swa"] = {"window": WINDOW, "full_layers": full}

@@ -124,7 +124,9 @@ def test_forced_cells_are_not_compared(base):
     both = base.model_copy(update={"cells": [*base.cells, forced]})
     found = across(both, both)
     assert len(found.matched) == 4
-    assert any(text.startswith("1 cells of A with forced acceptance") for text in found.notes)
+    assert any(
+        text.startswith("With forced acceptance") and text.endswith("in A: 1.") for text in found.notes
+    )
 
 
 def test_tokens_acceptance_and_memory_are_compared(base):
