@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from llamacpp_tools import __version__
-from llamacpp_tools.cli import build, doctor, drift, model, patches, rebase, sweep
+from llamacpp_tools.cli import build, doctor, drift, model, patches, rebase, report, sweep
 from llamacpp_tools.errors import Interrupted, LltError
 
 Verb = Callable[..., None]
@@ -54,6 +54,11 @@ _add("rebase", rebase.rebase, "llt rebase --check --onto v0.5.0")
 _add("drift", drift.drift, "llt drift --to v0.5.0")
 _add("build", build.build, "llt build --vulkan --tools")
 _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
+_add(
+    "report",
+    report.report,
+    "llt report results/reference/qwen3.6-mtp-swa.json --format html --out report.html",
+)
 app.add_typer(model.app, name="model")
 app.add_typer(patches.app, name="patches")
 

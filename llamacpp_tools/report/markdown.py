@@ -53,21 +53,21 @@ def _result(story: Story) -> str:
     if story.said_of_all:
         blocks += ["## Findings", _list([_text(each) for each in story.said_of_all])]
     if story.troubles:
-        rows = [
+        bad = [
             (each.mode, str(each.n_depth), *map(_text, (each.workload, each.status, each.reason)))
             for each in story.troubles
         ]
-        heads = ("mode", "depth", "workload", "status", "reason")
-        blocks += ["## Cells without figures", _table(heads, rows, numbers=False)]
+        bad_heads = ("mode", "depth", "workload", "status", "reason")
+        blocks += ["## Cells without figures", _table(bad_heads, bad, numbers=False)]
     if story.caveats:
         blocks += ["## Caveats", _list([_text(each) for each in story.caveats])]
     known = [(_text(name), _text(value)) for name, value in facts(result).items()]
     blocks += ["## Where the figures come from", _table(("", ""), known, numbers=False)]
     gone_on = runs(result)
     if gone_on:
-        heads = tuple(dict.fromkeys(key for run in gone_on for key in run))
-        rows = [tuple(_text(run.get(key, "")) for key in heads) for run in gone_on]
-        blocks += ["### Runs", _table(tuple(map(_text, heads)), rows, numbers=False)]
+        keys = list(dict.fromkeys(key for run in gone_on for key in run))
+        each_run = [[_text(run.get(key, "")) for key in keys] for run in gone_on]
+        blocks += ["### Runs", _table([_text(key) for key in keys], each_run, numbers=False)]
     if not story.published:
         blocks += ["## To measure it again", _again(story)]
     return "\n\n".join(block for block in blocks if block)

@@ -74,6 +74,7 @@ def _section(key: str, story: Story) -> Section:
 def _template() -> Any:
     try:
         import jinja2
+        from markupsafe import escape
     except ImportError:
         raise MissingTool(
             "plots and the page need matplotlib and jinja2, which are not here: pip install 'llamacpp_tools[report]'"
@@ -87,9 +88,11 @@ def _template() -> Any:
         finalize=_one_line,
     )
     environment.filters["capital"] = capital
+    # The one text of several lines; YAML has escaped what is not for printing.
+    environment.filters["lines"] = escape
     return environment.get_template(TEMPLATE)
 
 
 def _one_line(value: Any) -> Any:
-    """Text without control characters; what is marked as our own markup, and the sweep file's lines, as they are."""
-    return plain(value) if type(value) is str and "\n" not in value else value
+    """Text without control characters; what is markup already has been through here or is ours."""
+    return plain(value) if type(value) is str else value

@@ -91,7 +91,7 @@ def inline_svg(panel: Panel, prefix: str) -> str:
         MissingTool: matplotlib is not installed.
     """
     matplotlib = _matplotlib()
-    with matplotlib.rc_context(_RC | {"axes.titlesize": 9.5}):
+    with matplotlib.rc_context(_RC | {"font.size": 10.5, "axes.titlesize": 11.0}):
         figure = _figure(_WIDTH, _height(panel))
         figure.patch.set_visible(False)
         _draw(figure, panel, with_topic=False)

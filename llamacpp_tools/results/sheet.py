@@ -28,6 +28,8 @@ FOOTNOTES = {
 # An interval narrower than this many points is worth a decimal.
 _FINE_BELOW = 10.0
 
+_Pair = tuple[str, str, str]
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -149,7 +151,7 @@ def sheets(
         modes: those that were asked for; the modes of `cells` always count.
     """
     free = [cell for cell in cells if not cell.forced]
-    found = {
+    found: dict[_Pair, Comparison] = {
         (each.metric, each.cell, each.to): each for each in (comparisons or compare(free)) if each.ratio > 0
     }
     wanted = {cell.mode for cell in free} | set(modes)
@@ -164,7 +166,7 @@ def number(value: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" if value is not None else NOTHING
 
 
-def _line(group: Group, mode: Mode, found: dict[tuple[str, str, str], Comparison]) -> Line:
+def _line(group: Group, mode: Mode, found: dict[_Pair, Comparison]) -> Line:
     cell = group.cells.get(mode)
     if cell is None:
         return Line(mode, None)

@@ -80,7 +80,7 @@ def _table(sheet: Sheet, columns: Sequence[_Column]) -> Table:
     if not all_ok:
         table.add_column("status", no_wrap=True)
     for line in sheet.lines:
-        row = [Text(line.name), *(column.show(line) for column in columns)]
+        row = [Text(line.name), *(column.show(line) for column in shown)]
         table.add_row(*row, *([] if all_ok else [Text(line.status)]), style=_style(line))
     return table
 
@@ -97,7 +97,7 @@ def _stacked(line: Line) -> RenderResult:
     for row in parts:
         said = ", ".join(f"{name} {value}{unit}" for name, value, unit in row if value != NOTHING)
         if said:
-            yield Padding(Text(said), (0, 0, 0, 2))
+            yield Padding(Text(said), (0, 0, 0, 2), expand=False)
 
 
 def _style(line: Line) -> str | None:
