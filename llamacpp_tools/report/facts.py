@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from llamacpp_tools.report.story import Story
+from llamacpp_tools.report.story import Story, asked
 from llamacpp_tools.results.schema import Document
 
 _WORDS = {
@@ -71,10 +71,8 @@ def runs(result: Document) -> list[dict[str, str]]:
 
 def sweep_file(result: Document) -> str:
     """The configuration as a sweep file, every default written out."""
-    asked = {key: value for key, value in result.config.items() if value not in (None, [])}
-    if isinstance(asked.get("context"), dict):
-        asked["context"] = {key: value for key, value in asked["context"].items() if value != []}
-    return str(yaml.safe_dump(asked, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100))
+    # Letters beyond ASCII are escaped: among them are some that would turn the text around them.
+    return str(yaml.safe_dump(asked(result), sort_keys=False, default_flow_style=None, width=100))
 
 
 def commands(result: Document) -> list[str]:

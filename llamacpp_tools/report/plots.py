@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from llamacpp_tools.errors import MissingTool
 from llamacpp_tools.report.panels import Panel, Series
 from llamacpp_tools.results.schema import Mode
+from llamacpp_tools.results.table import plain
 
 INK = "#1d2126"
 FAINT = "#c9ced6"
@@ -32,7 +35,11 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 # Inches. A phone is as wide as one panel, so its text is as large there as it is drawn here.
 _WIDTH = 4.5
 _ROW = 0.3
+_GAP = 0.25
+_HEAD = 0.5
 _DPI = 150
+# Left, bottom, width and height in inches, from the figure's lower left corner.
+Place = tuple[float, float, float, float]
 _RC = {
     "svg.hashsalt": "llt",
     "svg.fonttype": "none",
@@ -70,17 +77,22 @@ def picture(panels: Sequence[Panel], title: str, form: Literal["png", "svg"]) ->
     Raises:
         MissingTool: matplotlib is not installed.
     """
-    matplotlib = _matplotlib()
-    with matplotlib.rc_context(_RC):
+    with _drawing(_RC):
         columns = min(2, len(panels))
         rows = [list(panels[at : at + columns]) for at in range(0, len(panels), columns)]
-        heights = [max(_height(panel) for panel in row) + 0.25 for row in rows]
-        figure = _figure(columns * (_WIDTH + 0.2), sum(heights) + 0.4)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-        subs = figure.subfigures(len(rows), columns, height_ratios=heights, squeeze=False)
-        for at, row in enumerate(rows):
+        heights = [max(_height(panel) for panel in row) for row in rows]
+        figure = _figure(columns * (_WIDTH + _GAP) + _GAP, sum(heights) + _GAP * len(rows) + _HEAD)
+        figure.text(
+            _GAP / figure.get_figwidth(), 1 - 0.6 * _HEAD / figure.get_figheight(), plain(title),
+            fontsize=13, fontweight="bold", va="center",
+        )  # fmt: skip
+        top = figure.get_figheight() - _HEAD
+        for row, height in zip(rows, heights, strict=True):
             for column, panel in enumerate(row):
-                _draw(subs[at][column], panel, with_topic=True)
+                own = _height(panel)
+                left = _GAP + column * (_WIDTH + _GAP)
+                _draw(figure, panel, (left, top - own, _WIDTH, own), with_topic=True)
+            top -= height + _GAP
         return _saved(figure, form)
 
 
@@ -90,15 +102,15 @@ def inline_svg(panel: Panel, prefix: str) -> str:
     Raises:
         MissingTool: matplotlib is not installed.
     """
-    matplotlib = _matplotlib()
-    with matplotlib.rc_context(_RC | {"font.size": 10.5, "axes.titlesize": 11.0}):
+    with _drawing(_RC | {"font.size": 10.5, "axes.titlesize": 11.0}):
         figure = _figure(_WIDTH, _height(panel))
         figure.patch.set_visible(False)
-        _draw(figure, panel, with_topic=False)
+        _draw(figure, panel, (0.0, 0.0, _WIDTH, _height(panel)), with_topic=False)
         return _for_page(_saved(figure, "svg").decode(), prefix)
 
 
-def _matplotlib() -> Any:
+@contextmanager
+def _drawing(settings: dict[str, Any]) -> Iterator[None]:
     try:
         import matplotlib
         import matplotlib.figure
@@ -106,13 +118,16 @@ def _matplotlib() -> Any:
         raise MissingTool(
             "plots and the page need matplotlib and jinja2, which are not here: pip install 'llamacpp_tools[report]'"
         ) from None
-    return matplotlib
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # A letter that the font lacks is a box in the picture; that is no news for a terminal.
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
 
 
 def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
+    return Figure(figsize=(width, height), facecolor=PAPER)
 
 
 def _height(panel: Panel) -> float:
@@ -124,7 +139,6 @@ def _height(panel: Panel) -> float:
 
 
 def _saved(figure: Any, form: Literal["png", "svg"]) -> bytes:
-    _fix_layout(figure)
     out = io.BytesIO()
     if form == "png":
         figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
@@ -137,14 +151,6 @@ def _saved(figure: Any, form: Literal["png", "svg"]) -> bytes:
     return _named_by(numbers, svg).encode()
 
 
-def _fix_layout(figure: Any) -> None:
-    """Lay the figure out and round that: the solver's last digits depend on the order of objects in memory."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes in figure.axes:
-        axes.set_position([round(value, 4) for value in axes.get_position().bounds])
-
-
 def _named_by(names: dict[str, str], svg: str) -> str:
     if not names:
         return svg
@@ -153,8 +159,10 @@ def _named_by(names: dict[str, str], svg: str) -> str:
     )
 
 
-def _draw(figure: Any, panel: Panel, with_topic: bool) -> None:
-    axes = figure.subplots()
+def _draw(figure: Any, panel: Panel, place: Place, with_topic: bool) -> None:
+    left, bottom, width, height = place
+    size = (figure.get_figwidth(), figure.get_figheight()) * 2
+    axes = figure.add_axes(tuple(inches / whole for inches, whole in zip(place, size, strict=True)))
     title = " · ".join(part for part in (panel.topic if with_topic else "", panel.title) if part)
     axes.set_title(title)
     {"lines": _lines, "traces": _traces, "dots": _points, "stacks": _stacks}[panel.kind](axes, panel)
@@ -163,8 +171,29 @@ def _draw(figure: Any, panel: Panel, with_topic: bool) -> None:
     axes.tick_params(length=0)
     if _needs_legend(panel):
         handles, labels = axes.get_legend_handles_labels()
-        columns = 1 if _long_names(panel) else 2
-        figure.legend(handles, labels, loc="outside lower left", ncols=columns, labelcolor=INK)
+        corner = (left / size[0], bottom / size[1])
+        legend = figure.legend(
+            handles, labels, loc="lower left", bbox_to_anchor=corner, ncols=1 if _long_names(panel) else 2,
+            labelcolor=INK, borderaxespad=0.2, borderpad=0.1,
+        )  # fmt: skip
+        below = legend.get_window_extent().height / figure.dpi + 0.08
+        bottom, height = bottom + below, height - below
+    _fit(axes, (left, bottom, width, height))
+
+
+def _fit(axes: Any, place: Place) -> None:
+    """Make the axes as large as their labels leave room for. (matplotlib's own layout engine is not used: the last
+    digits of what its solver finds differ from run to run.)
+    """
+    figure = axes.figure
+    left, bottom, width, height = place
+    for _ in range(2):  # Other tick labels may be chosen at another size.
+        whole, inner = axes.get_tightbbox(), axes.get_window_extent()
+        margins = (inner.x0 - whole.x0, inner.y0 - whole.y0, whole.x1 - inner.x1, whole.y1 - inner.y1)
+        west, south, east, north = (max(margin, 0.0) / figure.dpi + 0.03 for margin in margins)
+        inches = (left + west, bottom + south, width - west - east, height - south - north)
+        size = (figure.get_figwidth(), figure.get_figheight()) * 2
+        axes.set_position([value / of for value, of in zip(inches, size, strict=True)])
 
 
 def _lines(axes: Any, panel: Panel) -> None:

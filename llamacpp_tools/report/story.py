@@ -160,18 +160,27 @@ def stories(paths: Sequence[Path]) -> list[Story]:
     ]
 
 
+def asked(result: Document) -> dict[str, Any]:
+    """The configuration as a sweep file may hold it: a document also writes out the axes that were not asked for."""
+    config = {key: value for key, value in result.config.items() if value is not None}
+    context = config.get("context")
+    if isinstance(context, dict):
+        config["context"] = {key: value for key, value in context.items() if value != []}
+    return config
+
+
 def _not_begun(result: Document) -> list[Trouble]:
     """What the configuration asks for and the cells lack; nothing where it is not a sweep's (a publication's)."""
     if result.provenance.source != "measured":
         return []
     try:
-        planned = plan(SweepConfig.model_validate(result.config)).cells
+        planned = plan(SweepConfig.model_validate(asked(result))).cells
     except (ValueError, BadInput):
         return []
     have: list[tuple[object, ...]] = [_key(cell) for cell in result.cells]
     why = "the sweep ended before it" if result.status == "started" else "it is not in the result"
     return [
-        Trouble(spec.mode, spec.n_depth, spec.workload, "not measured", why)
+        Trouble(spec.mode, spec.n_depth, spec.workload, "missing", why)
         for spec in planned
         if _key(spec) not in have
     ]

@@ -17,7 +17,7 @@ NAMES: dict[Mode, str] = {"dense": "dense", "swa": "SWA only", "mtp": "dense + M
 # What a drafting mode is without its draft: the article's "own baseline".
 OWN: dict[Mode, Mode] = {"mtp": "dense", "swa+mtp": "swa"}
 NOTHING = "-"
-NOT_MEASURED = "not measured"
+MISSING = "missing"
 DOUBT = "?"
 CONFOUNDED = "*"
 FOOTNOTES = {
@@ -100,8 +100,8 @@ class Line:
 
     @property
     def status(self) -> str:
-        """The cell's status, `not measured` without a cell."""
-        return self.cell.status if self.cell is not None else NOT_MEASURED
+        """The cell's status, `missing` without a cell."""
+        return self.cell.status if self.cell is not None else MISSING
 
     @property
     def prefill(self) -> str:

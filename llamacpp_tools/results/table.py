@@ -76,12 +76,8 @@ def _table(sheet: Sheet, columns: Sequence[_Column]) -> Table:
     shown = [each for each in columns if any(each.show(line).plain != NOTHING for line in sheet.lines)]
     for column in shown:
         table.add_column(column.name, justify="right", no_wrap=True)
-    all_ok = all(line.ok for line in sheet.lines)
-    if not all_ok:
-        table.add_column("status", no_wrap=True)
     for line in sheet.lines:
-        row = [Text(line.name), *(column.show(line) for column in shown)]
-        table.add_row(*row, *([] if all_ok else [Text(line.status)]), style=_style(line))
+        table.add_row(Text(line.name), *(column.show(line) for column in shown), style=_style(line))
     return table
 
 
@@ -120,7 +116,8 @@ def _words(gain: Gain | None) -> str:
 
 _COLUMNS: tuple[_Column, ...] = (
     _Column("prefill\nt/s", lambda line: Text(line.prefill)),
-    _Column("decode\nt/s", lambda line: Text(line.decode)),
+    # Where there is no figure, the status says why.
+    _Column("decode\nt/s", lambda line: Text(line.decode if line.ok else line.status)),
     _Column("vs\ndense", lambda line: _gain(line.dense)),
     _Column("MTP's\ngain", lambda line: _gain(line.own)),
     _Column("MTP's\nprefill", lambda line: Text(line.own_prefill.marked if line.own_prefill else NOTHING)),

@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests of the page: Debian's, driven by playwright, with nothing of its own on the network."""
+"""Headless Chromium for the tests of the page: the machine's own, driven by playwright."""
 
 from __future__ import annotations
 
