@@ -45,7 +45,7 @@ _RC = {
     "svg.fonttype": "none",
     # A dollar sign in a file's text is no formula.
     "text.parse_math": False,
-    "font.family": ["DejaVu Sans"],
+    "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9.0,
     "axes.facecolor": "none",
     "axes.edgecolor": FAINT,
@@ -110,7 +110,7 @@ def inline_svg(panel: Panel, prefix: str) -> str:
 
 
 @contextmanager
-def _drawing(settings: dict[str, Any]) -> Iterator[None]:
+def _drawing(settings: Any) -> Iterator[None]:
     try:
         import matplotlib
         import matplotlib.figure
@@ -242,7 +242,7 @@ def _stacks(axes: Any, panel: Panel) -> None:
     for at, each in enumerate(panel.series):
         colour = COLOURS[each.mode]
         totals = [low + high for low, high in zip(each.y, each.above, strict=True)]
-        axes.barh(each.x, each.y, height=0.55, color=colour, alpha=0.45, label="" if at else "draft (pale)")
+        axes.barh(each.x, each.y, height=0.55, color=colour, alpha=0.45, label="" if at else "draft (faint)")
         axes.barh(
             each.x, each.above, left=each.y, height=0.55, color=colour, label="" if at else "verification"
         )
