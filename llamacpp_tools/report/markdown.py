@@ -86,10 +86,18 @@ def _again(story: Story) -> str:
 
 def _sheet(sheet: Sheet) -> str:
     rows = [
-        (line.name, line.prefill, line.decode if line.ok else line.status, _gain(line.dense), _gain(line.own), _gain(line.own_prefill),
-         line.acceptance, line.kv_mib)
+        (
+            line.name,
+            line.prefill,
+            line.decode if line.ok else line.status,
+            _gain(line.dense),
+            _gain(line.own),
+            _gain(line.own_prefill),
+            line.acceptance,
+            line.kv_mib,
+        )
         for line in sheet.lines
-    ]  # fmt: skip
+    ]
     keep = [at for at in range(len(_HEADS)) if at == 0 or any(row[at] != NOTHING for row in rows)]
     return _table(tuple(_HEADS[at] for at in keep), [tuple(row[at] for at in keep) for row in rows])
 

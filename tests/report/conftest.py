@@ -10,10 +10,8 @@ REFERENCE = ROOT / "results" / "reference" / "qwen3.6-mtp-swa.json"
 BALLAST = ROOT / "results" / "miniature" / "ballast_2x2.json"
 ACCEPTANCE = ROOT / "results" / "miniature" / "acceptance.json"
 # What a result file from elsewhere might say.
-HOSTILE = (
-    "<script>alert(1)</script><img src=x onerror=alert(2)>"
-    "\"'`[/red]$\\frac{|=1+1\x1b[31m\x00\u202e</style></svg>&amp;"
-)
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+HOSTILE += "\"'`[/red]$\\frac{|=1+1\x1b[31m\x00\u202e</style></svg>&amp;"
 
 
 @pytest.fixture(scope="session")
