@@ -118,7 +118,7 @@ _COLUMNS: tuple[_Column, ...] = (
     _Column("prefill\nt/s", lambda line: Text(line.prefill)),
     # Where there is no figure, the status says why.
     _Column("decode\nt/s", lambda line: Text(line.decode if line.ok else line.status)),
-    _Column("vs\ndense", lambda line: _gain(line.dense)),
+    _Column("vs dense", lambda line: _gain(line.dense)),
     _Column("MTP's\ngain", lambda line: _gain(line.own)),
     _Column("MTP's\nprefill", lambda line: Text(line.own_prefill.marked if line.own_prefill else NOTHING)),
     _Column("accept-\nance", lambda line: Text(line.acceptance)),
