@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 
 from llamacpp_tools import __version__
-from llamacpp_tools.cli import advise, build, compare, doctor, drift, model, patches, rebase, sanity, sweep
+from llamacpp_tools.cli import (
+    advise,
+    build,
+    compare,
+    doctor,
+    drift,
+    model,
+    patches,
+    rebase,
+    report,
+    sanity,
+    sweep,
+)
 from llamacpp_tools.errors import Interrupted, LltError
 
 Verb = Callable[..., None]
@@ -61,6 +73,11 @@ _add("rebase", rebase.rebase, "llt rebase --check --onto v0.5.0")
 _add("drift", drift.drift, "llt drift --to v0.5.0")
 _add("build", build.build, "llt build --vulkan --tools")
 _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
+_add(
+    "report",
+    report.report,
+    "llt report results/reference/qwen3.6-mtp-swa.json --format html --out report.html",
+)
 _add("compare", compare.compare, "llt compare before.json after.json --fail-over 2%")
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
 _add("sanity", sanity.sanity, "llt sanity --fail-over 5%")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llamacpp_tools.models.gguffile import Progress as FileProgress
 
 
-_WIDE = 160
+WIDE = 160
 
 
 def print_json(document: Any) -> None:
@@ -35,7 +35,7 @@ def stdout_console() -> Console:
             raise BrokenPipeError
 
     is_narrow_by_guess = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Quiet(width=_WIDE if is_narrow_by_guess else None)
+    return Quiet(width=WIDE if is_narrow_by_guess else None)
 
 
 def stderr_console() -> Console:

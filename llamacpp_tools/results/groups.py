@@ -52,7 +52,7 @@ class Group:
     @property
     def suffix(self) -> str:
         """The axes' values as a part of a key, empty without axes: `_ub512_n3`."""
-        return "".join(f"_{_SHORT[name]}{_word(value)}" for name, value in self.axes.items())
+        return "".join(f"_{_SHORT[name]}{word(value)}" for name, value in self.axes.items())
 
     @property
     def label(self) -> str:
@@ -63,7 +63,7 @@ class Group:
         """The same without the axes that none of `modes` has: the window says nothing of dense and mtp."""
         idle = {*(_RECIPE if not any(map(uses_swa, modes)) else ())}
         idle |= {*(_DRAFT if not any(map(uses_mtp, modes)) else ())}
-        axes = "".join(f", {name} {_word(value)}" for name, value in self.axes.items() if name not in idle)
+        axes = "".join(f", {name} {word(value)}" for name, value in self.axes.items() if name not in idle)
         return f"depth {self.n_depth}, {self.workload}{axes}"
 
 
@@ -73,7 +73,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
     A forced cell tells what a step costs and no speed, so it is in none.
     """
     cells = [cell for cell in cells if not cell.forced]
-    varying = {name for name in _SHORT if len(_values(cells, name)) > 1}
+    varied = varying(cells)
     found: list[Group] = []
     for base in _distinct([_base(cell) for cell in cells]):
         members = [cell for cell in cells if _base(cell) == base]
@@ -82,10 +82,15 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
         for recipe, draft in itertools.product(recipes, drafts):
             values = dict(zip(_BASE, base[2:], strict=True))
             values |= dict(zip(_RECIPE, recipe, strict=False)) | dict(zip(_DRAFT, draft, strict=False))
-            axes = {name: value for name, value in values.items() if name in varying}
+            axes = {name: value for name, value in values.items() if name in varied}
             picked = _pick(members, recipe, draft)
             found.append(Group(members[0].n_depth, members[0].workload, axes, picked))
     return found
+
+
+def varying(cells: Sequence[Cell]) -> list[str]:
+    """The parameters that have more than one value among `cells`."""
+    return [name for name in _SHORT if len(_values(cells, name)) > 1]
 
 
 def _base(cell: Cell) -> Key:
@@ -115,7 +120,8 @@ def _distinct(values: Sequence[T]) -> list[T]:
     return list(dict.fromkeys(values))
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """A parameter's value for people and keys."""
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value) or "none"
     if isinstance(value, bool):

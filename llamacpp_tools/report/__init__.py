@@ -1,0 +1,1 @@
+"""A result for people and for other programs: tables, figures, one page, llama-bench's rows."""
