@@ -152,8 +152,8 @@ def _causes(evidence: Sequence[Evidence]) -> list[str]:
     elif shown and possible:
         found += [f"What may have its part in it: {each.text}." for each in possible]
     if not shown and not possible:
-        cleared = any(each.cause == "code" for each in against)
-        same = "." if cleared else ": library, driver, kernel and device are the same."
+        by_turns = any(each.cause == "code" for each in against)
+        same = "." if by_turns else ": library, driver, kernel and device are the same."
         found.append(f"Slower for no reason seen here{same}")
     found += [f"Not {_IN_WORDS[each.cause]}: {each.text}." for each in against]
     return found
