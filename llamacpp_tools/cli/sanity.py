@@ -95,7 +95,8 @@ def _print(found: Checkup) -> None:
             typer.echo(sentence)
     note = _alone(found.now)
     if note:
-        typer.echo(f"note: {note}")
+        again = " Make it again on a quiet machine: llt sanity --update" if found.stored else ""
+        typer.echo(f"note: {note}{again}")
     typer.echo(f"{'baseline stored' if found.stored else 'baseline'}: {found.baseline}")
     if found.last is not None:
         typer.echo(f"result: {found.last}; more with: llt compare {found.baseline} {found.last}")
