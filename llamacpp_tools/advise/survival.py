@@ -1,7 +1,7 @@
 """How long a draft survives: s_k, the probability that its first k tokens are all accepted.
 
-From counts by position, never from accepted over all steps: a draft that was cut short says nothing about the
-positions that it did not reach.
+From the chance at each position of the drafts that reached it, one after the other (Kaplan and Meier, 1958), never from
+accepted over all steps: a draft that was cut short says nothing about the positions that it did not reach.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize
 
 from llamacpp_tools.advise.estimate import DRAWS, Floats, generator
 from llamacpp_tools.results.schema import Cell
 
 Counts = list[tuple[int, int]]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,20 @@ def _ended_at(counts: list[int]) -> list[int]:
 
 def _of_steps(steps: Counts, stream: int) -> Survival:
     table = np.asarray(steps)
-    longest = int(table[:, 0].max())
-    positions = np.arange(1, longest + 1)
-    # [steps, positions]: whether the step drafted, and whether it had all accepted, up to there.
-    tried = table[:, :1] >= positions
+    positions = np.arange(1, int(table[:, 0].max()) + 1)
+    # [steps, positions]: whether all before was accepted and this was drafted, and whether this was accepted, too.
+    reached = (table[:, :1] >= positions) & (table[:, 1:] >= positions - 1)
     held = table[:, 1:] >= positions
-    s = held.sum(axis=0) / tried.sum(axis=0)
+    chances = _share(held.sum(axis=0), reached.sum(axis=0))
     weights = generator(stream).multinomial(len(table), np.full(len(table), 1 / len(table)), size=DRAWS)
-    draws = (weights @ held.astype(np.int64)) / np.maximum(1, weights @ tried.astype(np.int64))
-    return Survival(np.minimum.accumulate(s), np.minimum.accumulate(draws, axis=1), len(table))
+    drawn = _share(weights @ held.astype(np.int64), weights @ reached.astype(np.int64))
+    return Survival(np.multiply.accumulate(chances), np.multiply.accumulate(drawn, axis=1), len(table))
+
+
+def _share(part: Ints, whole: Ints) -> Floats:
+    """`part` over `whole`; 0 where nothing was tried."""
+    out: Floats = np.zeros(np.shape(part))
+    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
 
 
 def _of_constant_chance(acceptance: float, n_max: int) -> Survival:

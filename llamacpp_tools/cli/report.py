@@ -153,6 +153,7 @@ def _print(console: Console, told: Sequence[Story]) -> None:
                 style="dim",
             )
             console.print()
+        items("What to use", story.rule)
         items("Findings", story.findings)
         items("Without figures", [trouble.sentence for trouble in story.troubles])
         items("Caveats", story.caveats)

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from llamacpp_tools.report.story import Story, asked
+from llamacpp_tools.report.story import Story
+from llamacpp_tools.results.asked import as_written
 from llamacpp_tools.results.schema import Document
 
 _WORDS = {
@@ -72,7 +73,7 @@ def runs(result: Document) -> list[dict[str, str]]:
 def sweep_file(result: Document) -> str:
     """The configuration as a sweep file, every default written out."""
     # Letters beyond ASCII are escaped: among them are some that would turn the text around them.
-    return str(yaml.safe_dump(asked(result), sort_keys=False, default_flow_style=None, width=100))
+    return str(yaml.safe_dump(as_written(result.config), sort_keys=False, default_flow_style=None, width=100))
 
 
 def commands(result: Document) -> list[str]:

@@ -45,6 +45,8 @@ def _result(story: Story) -> str:
             for each in story.verdicts
         ]
         blocks += ["## Fastest mode", _table(heads, rows, numbers=False)]
+    if story.rule:
+        blocks += ["## What to use", _list([_text(each) for each in story.rule])]
     for sheet in story.sheets:
         blocks.append(f"## {_text(capital(sheet.group.label))}")
         blocks.append(_sheet(sheet))

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacpp_tools.advise.survival import survival
 from llamacpp_tools.report.story import Story
-from llamacpp_tools.report.survival import survival
 from llamacpp_tools.results.groups import varying, word
 from llamacpp_tools.results.schema import Cell, Mode
 from llamacpp_tools.results.sheet import NAMES
@@ -184,7 +184,8 @@ def _gains(story: Story) -> list[Panel]:
 
 
 def _survivals(cells: Sequence[Cell]) -> list[Panel]:
-    known = [cell for cell in cells if survival(cell)]
+    lasting = {cell.id: each.s for cell in cells if (each := survival(cell)) is not None}
+    known = [cell for cell in cells if cell.id in lasting]
     found = []
     for workload in dict.fromkeys(cell.workload for cell in known):
         mine = [cell for cell in known if cell.workload == workload]
@@ -192,8 +193,8 @@ def _survivals(cells: Sequence[Cell]) -> list[Panel]:
         series = tuple(
             Series(
                 name, here[0].mode, variant,
-                tuple(float(k) for k in range(1, len(survival(here[0])) + 1)),
-                tuple(survival(here[0])),
+                tuple(float(k) for k in range(1, len(lasting[here[0].id]) + 1)),
+                tuple(float(share) for share in lasting[here[0].id]),
             )
             for name, variant, here in _by_mode([cell for cell in mine if cell.n_depth == deepest])
         )  # fmt: skip

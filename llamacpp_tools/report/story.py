@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from llamacpp_tools.advise.advice import advise
+from llamacpp_tools.advise.measure import costs_beside
+from llamacpp_tools.advise.sentences import rule
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.results import document
-from llamacpp_tools.results.compare import compare
-from llamacpp_tools.results.findings import findings
+from llamacpp_tools.results.asked import missing
+from llamacpp_tools.results.caveats import ASKED_FOR
+from llamacpp_tools.results.derive import Derived, derive
 from llamacpp_tools.results.schema import Comparison, Document, Mode
 from llamacpp_tools.results.sheet import NAMES, Gain, Line, Sheet, sheets
 from llamacpp_tools.results.table import plain
-from llamacpp_tools.sweep.config import SweepConfig
-from llamacpp_tools.sweep.plan import plan
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,14 @@ class Story:
     name: str
 
     @cached_property
+    def derived(self) -> Derived:
+        """What follows from its cells; what the file itself says of that is not taken for granted."""
+        return derive(self.result)
+
+    @property
     def comparisons(self) -> Sequence[Comparison]:
-        """The document's; made from its cells where the sweep did not finish and so made none."""
-        return self.result.comparisons or compare([cell for cell in self.result.cells if not cell.forced])
+        """Each lever's gain."""
+        return self.derived.comparisons
 
     @cached_property
     def sheets(self) -> list[Sheet]:
@@ -45,10 +51,19 @@ class Story:
         modes = [mode for mode in NAMES if isinstance(asked, list) and mode in asked]
         return sheets(self.result.cells, self.comparisons, modes)
 
-    @cached_property
+    @property
     def findings(self) -> list[str]:
-        """The document's; made from its cells where the sweep did not finish."""
-        return self.result.findings or findings(self.result.cells, self.comparisons)
+        """What the numbers show."""
+        return self.derived.findings
+
+    @cached_property
+    def rule(self) -> list[str]:
+        """Which levers to use, with the costs of a step that lie beside the file if there are any."""
+        try:
+            costs = costs_beside(self.path, self.result)
+        except BadInput:
+            costs = None
+        return rule(advise(self.result, [costs] if costs is not None else []))
 
     @cached_property
     def troubles(self) -> list[Trouble]:
@@ -62,15 +77,12 @@ class Story:
 
     @cached_property
     def caveats(self) -> list[str]:
-        """The document's, without those that `troubles` says better."""
+        """What speaks against relying on it, without what `troubles` says better."""
         said = {trouble.sentence for trouble in self.troubles}
-        unfinished = (
-            ["The sweep did not finish, so its figures are those of the rounds that were done."]
-            if self.result.status == "started"
-            else []
-        )
-        return unfinished + [
-            caveat for caveat in self.result.caveats if plain(caveat).rstrip(".") not in said
+        return [
+            each
+            for each in self.derived.caveats
+            if plain(each).rstrip(".") not in said and not each.startswith(ASKED_FOR)
         ]
 
     @cached_property
@@ -160,53 +172,10 @@ def stories(paths: Sequence[Path]) -> list[Story]:
     ]
 
 
-def asked(result: Document) -> dict[str, Any]:
-    """The configuration as a sweep file may hold it: a document also writes out the axes that were not asked for."""
-    config = {key: value for key, value in result.config.items() if value is not None}
-    context = config.get("context")
-    if isinstance(context, dict):
-        config["context"] = {key: value for key, value in context.items() if value != []}
-    return config
-
-
 def _not_begun(result: Document) -> list[Trouble]:
     """What the configuration asks for and the cells lack; nothing where it is not a sweep's (a publication's)."""
-    if result.provenance.source != "measured":
-        return []
-    try:
-        planned = plan(SweepConfig.model_validate(asked(result))).cells
-    except (ValueError, BadInput):
-        return []
-    have: list[tuple[object, ...]] = [_key(cell) for cell in result.cells]
     why = "the sweep ended before it" if result.status == "started" else "it is not in the result"
-    return [
-        Trouble(spec.mode, spec.n_depth, spec.workload, "missing", why)
-        for spec in planned
-        if _key(spec) not in have
-    ]
-
-
-def _key(cell: Any) -> tuple[object, ...]:
-    layers = tuple(cell.full_layers) if cell.full_layers is not None else None
-    names = (
-        "mode",
-        "n_depth",
-        "workload",
-        "window",
-        "n_max",
-        "p_min",
-        "n_ubatch",
-        "n_batch",
-        "type_k",
-        "type_v",
-    )
-    return (
-        *(getattr(cell, name) for name in names),
-        cell.flash_attn,
-        cell.n_gpu_layers,
-        cell.threads,
-        layers,
-    )
+    return [Trouble(spec.mode, spec.n_depth, spec.workload, "missing", why) for spec in missing(result)]
 
 
 def _verdict(sheet: Sheet, comparisons: Sequence[Comparison]) -> Verdict | None:

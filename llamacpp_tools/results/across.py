@@ -22,6 +22,7 @@ from llamacpp_tools.results.groups import Key
 from llamacpp_tools.results.origins import Difference, differences
 from llamacpp_tools.results.schema import Cell, Document, Interval, Mode, Verdict
 from llamacpp_tools.results.words import some
+from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.validity import first_difference
 
 FAIL_OVER = 0.03
@@ -291,7 +292,7 @@ def _gone(a: Document, b: Document) -> list[str]:
     there = {cell.id for cell in a.cells if cell.status == "ok"}
     return [
         f"{each} was ok in A and is missing in B, which was to measure it"
-        for each in missing(b)
+        for each in map(cell_id, missing(b))
         if each in there
     ]
 

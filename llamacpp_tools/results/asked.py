@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.results.schema import Document
-from llamacpp_tools.sweep.cell import cell_id
+from llamacpp_tools.sweep.cell import CellSpec, cell_id
 from llamacpp_tools.sweep.config import SweepConfig
 from llamacpp_tools.sweep.plan import plan
 
@@ -18,29 +18,29 @@ def asked(document: Document) -> SweepConfig | None:
     if document.provenance.source != "measured":
         return None
     try:
-        return SweepConfig.model_validate(_as_written(document.config))
+        return SweepConfig.model_validate(as_written(document.config))
     except ValidationError:
         return None
 
 
-def missing(document: Document) -> list[str]:
-    """The ids of the cells that were asked for and are not there, in the plan's order."""
+def missing(document: Document) -> list[CellSpec]:
+    """The cells that were asked for and are not there, in the plan's order."""
     config = asked(document)
     if config is None:
         return []
     try:
-        wanted = [cell_id(spec) for spec in plan(config).cells]
+        wanted = plan(config).cells
     except BadInput:
         return []
     there = {cell.id for cell in document.cells}
-    return [each for each in wanted if each not in there]
+    return [spec for spec in wanted if cell_id(spec) not in there]
 
 
-def _as_written(config: dict[str, Any]) -> dict[str, Any]:
+def as_written(config: dict[str, Any]) -> dict[str, Any]:
     """The stored configuration without the empty values that mean a default, which a sweep file cannot spell."""
     found: dict[str, Any] = {}
     for key, value in config.items():
-        kept = _as_written(value) if isinstance(value, dict) and key != "model" else value
+        kept = as_written(value) if isinstance(value, dict) and key != "model" else value
         if kept is not None and kept != []:
             found[key] = kept
     if "type_kv" in found:

@@ -10,13 +10,15 @@ from llamacpp_tools.results.asked import missing
 from llamacpp_tools.results.groups import groups
 from llamacpp_tools.results.schema import Cell, Comparison, DepthStateCheck, Document, Provenance
 from llamacpp_tools.results.words import name, place, some
-from llamacpp_tools.sweep.cell import unbounded
+from llamacpp_tools.sweep.cell import cell_id, unbounded
 
 FEW_ROUNDS = 5
 # Of so many comparisons at 95 % one errs on average.
 MANY_COMPARISONS = 20
 # Share of the CPU threads that others may keep busy before it is said.
 BUSY_ABOVE = 0.5
+# Begins the sentence about cells that are not there.
+ASKED_FOR = "Asked for and not in this result"
 # CPUs that others may take during a round before it is said.
 NEIGHBOURS_ABOVE = 0.2
 
@@ -46,9 +48,9 @@ def _absent(document: Document) -> list[str]:
     found = []
     if document.status == "started":
         found.append("The sweep has not come to its end.")
-    lacking = missing(document)
+    lacking = [cell_id(spec) for spec in missing(document)]
     if lacking:
-        found.append(f"Asked for and not in this result: {some(lacking)}.")
+        found.append(f"{ASKED_FOR}: {some(lacking)}.")
     if document.provenance.source != "published":
         return found
     every = [

@@ -1,9 +1,7 @@
 import pytest
 
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.report.story import asked, capital, stories
-from llamacpp_tools.results.findings import caveats
-from llamacpp_tools.sweep.config import SweepConfig
+from llamacpp_tools.report.story import capital, stories
 from tests.report.conftest import BALLAST, REFERENCE, changed
 
 
@@ -31,7 +29,7 @@ def test_findings_stand_beside_their_2x2_and_none_is_lost(measured):
 
 
 def test_a_sweep_that_did_not_finish_says_what_is_missing(measured):
-    told = changed(measured, measured.result.cells[:6], status="started", caveats=[])
+    told = changed(measured, measured.result.cells[:6], status="started")
     assert [(each.mode, each.n_depth, each.workload, each.status) for each in told.troubles] == [
         (mode, depth, workload, "missing")
         for depth, workload, modes in (
@@ -41,7 +39,8 @@ def test_a_sweep_that_did_not_finish_says_what_is_missing(measured):
         )
         for mode in modes
     ]
-    assert "did not finish" in told.caveats[0]
+    assert "The sweep has not come to its end." in told.caveats
+    assert not any("Asked for" in each for each in told.caveats)
     assert told.comparisons and told.findings
     assert [line.status for line in told.sheets[1].lines] == ["ok", "ok", "missing", "missing"]
 
@@ -54,17 +53,10 @@ def test_a_failed_cell_stands_once_and_not_among_the_caveats(measured):
     cells = list(measured.result.cells)
     cells[0] = cells[0].model_copy(update={"status": "crashed", "reason": "GGML_ASSERT(x) failed"})
     said = f"dense at depth 512 on maintenance_log is crashed: {cells[0].reason}"
-    told = changed(measured, cells, caveats=[said, "Another."])
+    told = changed(measured, cells)
     assert [each.sentence for each in told.troubles] == [said]
-    assert told.caveats == ["Another."]
-
-
-def test_the_caveat_of_a_failed_cell_is_worded_as_findings_word_it(measured):
-    cells = [measured.result.cells[0].model_copy(update={"status": "oom", "reason": "needs 9 GiB"})]
-    config = SweepConfig.model_validate(asked(measured.result))
-    told = changed(measured, cells, caveats=caveats(cells, [], config, measured.result.provenance))
-    assert not any("needs 9 GiB" in each for each in told.caveats)
-    assert "needs 9 GiB" in told.troubles[0].reason
+    assert said in told.derived.caveats
+    assert said not in told.caveats and len(told.caveats) == len(told.derived.caveats) - 1
 
 
 def test_results_of_one_name_are_told_apart_by_their_paths(tmp_path):
@@ -82,3 +74,8 @@ def test_a_result_is_named_once(tmp_path):
 def test_a_sentence_keeps_the_name_of_a_mode():
     assert capital("swa decodes") == "swa decodes"
     assert capital("the window") == "The window"
+
+
+def test_the_rule_is_that_of_the_advice_with_the_costs_that_lie_beside(measured, published):
+    assert any("take the window 1024" in each for each in measured.rule)
+    assert any("leave it off for analysis" in each for each in published.rule)
