@@ -36,7 +36,8 @@ upstream-tests: $(VENV)/.installed-test
 sanitize: $(VENV)/.installed-test
 	LLT_TEST_SANITIZE=1 $(BIN)/python -m pytest tests/engine -m "not vulkan" $(PYTEST_ARGS)
 
-# How long the quickstart, `rebase --check` and `drift` take, what a sweep costs, how fast the engine is (an hour)
+# How long the quickstart, `rebase --check` and `drift` take, what a sweep costs, how fast the engine is, how
+# far advice is off (an hour and a half)
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/stack_check.py
@@ -46,6 +47,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/sweep_aa.py
 	$(BIN)/python benchmarks/engine_speed.py
 	$(BIN)/python benchmarks/engine_profile.py
+	$(BIN)/python benchmarks/advise_error.py
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed
@@ -80,7 +82,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing llt and what it needs into $(VENV)"
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[report]'
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
@@ -89,5 +91,5 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-train: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,report]'
 	touch $@ $(VENV)/.installed

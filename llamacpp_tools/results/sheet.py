@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamacpp_tools.results.compare import compare, confounded
+from llamacpp_tools.results.compare import compare
 from llamacpp_tools.results.groups import Group, groups
 from llamacpp_tools.results.schema import Cell, Comparison, Mode
 
@@ -174,24 +174,13 @@ def _line(group: Group, mode: Mode, found: dict[_Pair, Comparison]) -> Line:
     def gain(metric: str, to_mode: Mode | None) -> Gain | None:
         to = group.cells.get(to_mode) if to_mode else None
         each = found.get((metric, cell.id, to.id)) if to else None
-        if each is None or to is None:
+        if each is None:
             return None
-        # The prompt is the same, whatever is generated from it.
-        doubts_text = metric == "decode_tps" and (each.confounded or _may_differ(group, cell, to))
         span = (each.interval[0], each.interval[1]) if each.interval else None
-        return Gain(each.ratio, span, each.rounds, each.verdict == "no difference shown", doubts_text)
+        return Gain(each.ratio, span, each.rounds, each.verdict == "no difference shown", each.confounded)
 
     own = OWN.get(mode)
     return Line(mode, cell, gain("decode_tps", "dense"), gain("decode_tps", own), gain("prefill_tps", own))
-
-
-def _may_differ(group: Group, cell: Cell, to: Cell) -> bool:
-    """Whether one of the two wrote a text that is confounded with a third's, and the other's variety is not known."""
-    if cell.distinct_word_ratio is not None and to.distinct_word_ratio is not None:
-        return False
-    return any(
-        confounded(one, other) for one in (cell, to) for other in group.cells.values() if other.status == "ok"
-    )
 
 
 def _signed(ratio: float, digits: int) -> str:
