@@ -2,10 +2,10 @@
 
     python benchmarks/advise_error.py [--rounds N] [--depth N]
 
-The miniature with ballast, three kinds of text, dense and with a window. One sweep drafts 4 tokens; its survival, and the
-costs of `llt advise --measure`, foretell the gain of 1 to 8. Then a second sweep measures 1, 2, 3, 6 and 8. Each sweep
-holds its own plain cells, so a ratio is told against what ran beside it. 6 and 8 are longer than any draft whose survival was
-measured, and are judged apart.
+The miniature with ballast, three kinds of text, dense and with a window. One sweep drafts 4 tokens; its survival, and
+the costs of `llt advise --measure`, foretell the gain of 1 to 8. Then a second sweep measures 1, 2, 3, 6 and 8. Each
+sweep holds its own plain cells, so a ratio is told against what ran beside it. 6 and 8 are longer than any draft whose
+survival was measured, and are judged apart.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def llt(*words: str | Path) -> dict[str, Any]:
 def swept(name: str, n_max: object, asked: argparse.Namespace) -> Path:
     """A sweep's result, gone on with where it was cut off."""
     config, out = RESULTS / f"{name}.yaml", RESULTS / f"{name}.json"
-    config.write_text(CONFIG.format(name=name.replace("_", "-"), n_max=n_max, depth=asked.depth, rounds=asked.rounds))
+    config.write_text(
+        CONFIG.format(name=name.replace("_", "-"), n_max=n_max, depth=asked.depth, rounds=asked.rounds)
+    )
     try:
         llt("sweep", config, "--out", out, *(["--resume"] if out.exists() else []))
     finally:
@@ -113,7 +115,7 @@ def main() -> None:
     path = write_result(
         "advise-error",
         {
-            "what": "gain over no MTP for draft lengths that were not run: foretold by llt advise over measured, minus 1",
+            "what": "gain of draft lengths that were not run: foretold by llt advise over measured, minus 1",
             "foretold_from": f"drafts of {KNOWN} and the cost of each length at forced acceptance",
             "depth": asked.depth,
             "rounds": asked.rounds,
@@ -127,8 +129,8 @@ def main() -> None:
         [
             (
                 name,
-                f"{each['cells']} cells, error {each['median_abs_error']:.1%} in the median, {each['largest_abs_error']:.1%}"
-                f" at most; intervals meet in {each['intervals_that_meet']}",
+                f"{each['cells']} cells, error {each['median_abs_error']:.1%} in the median, "
+                f"{each['largest_abs_error']:.1%} at most; intervals meet in {each['intervals_that_meet']}",
             )
             for name, each in summary.items()
         ],

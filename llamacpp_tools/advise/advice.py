@@ -67,6 +67,7 @@ class Choice:
         best: the option to use: of the recipes that pay at this depth the fastest, with MTP only where that is shown
             to gain.
         checks: the cells that were measured beside what the model gives for them.
+        survivals: how long drafts survive, by recipe.
         set_aside: recipes whose draft was measured on another text than the plain cell wrote.
     """
 
@@ -75,6 +76,7 @@ class Choice:
     options: tuple[Option, ...]
     best: Option
     checks: tuple[Measured, ...]
+    survivals: dict[Recipe, Survival]
     set_aside: tuple[Recipe, ...]
 
     def of(self, recipe: Recipe) -> list[Option]:
@@ -179,6 +181,7 @@ def _choice(setting: Setting, curves: dict[Recipe, Curve | None], assumed: int |
     options: list[Option] = []
     checks: list[Measured] = []
     set_aside: list[Recipe] = []
+    survivals: dict[Recipe, Survival] = {}
     for recipe, cell in plain.items():
         stream = _stream("gain", setting, recipe)
         gain = Estimate(1.0) if recipe == reference else _speeds(cell, plain[reference], stream)
@@ -193,6 +196,7 @@ def _choice(setting: Setting, curves: dict[Recipe, Curve | None], assumed: int |
         )
         if lasting is None or curve is None:
             continue
+        survivals[recipe] = lasting
         known = {}
         for drafting in branch.drafting:
             length = drafting.n_max or assumed
@@ -205,7 +209,7 @@ def _choice(setting: Setting, curves: dict[Recipe, Curve | None], assumed: int |
                 known[length] = _speeds(drafting, cell, stream + length)
                 checks.append(Measured(recipe, length, known[length], _gain(lasting, curve.costs, length)))
         options += _drafts(recipe, gain, lasting, curve.costs, known)
-    return Choice(setting, reference, tuple(options), options[0], tuple(checks), tuple(set_aside))
+    return Choice(setting, reference, tuple(options), options[0], tuple(checks), survivals, tuple(set_aside))
 
 
 def _drafts(

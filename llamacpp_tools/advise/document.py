@@ -63,6 +63,15 @@ def _choice(choice: Choice, model: str) -> dict[str, Any]:
             }
             for check in choice.checks
         ],
+        "survival": [
+            {
+                "recipe": _recipe(recipe),
+                "s": [float(share) for share in lasting.s],
+                "intervals": lasting.intervals,
+                "n_steps": lasting.n_steps,
+            }
+            for recipe, lasting in choice.survivals.items()
+        ],
         "set_aside": [_recipe(recipe) for recipe in choice.set_aside],
     }
 

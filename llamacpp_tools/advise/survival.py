@@ -14,6 +14,7 @@ from scipy import optimize
 
 from llamacpp_tools.advise.estimate import DRAWS, Floats, generator
 from llamacpp_tools.results.schema import Cell
+from llamacpp_tools.results.statistics import LEVEL
 
 Counts = list[tuple[int, int]]
 Ints = npt.NDArray[np.int64]
@@ -37,6 +38,15 @@ class Survival:
     def measured(self) -> int:
         """The longest draft that was measured."""
         return len(self.s)
+
+    @property
+    def intervals(self) -> list[list[float]] | None:
+        """Of each s_k, at `statistics.LEVEL`; None of published figures."""
+        if self.draws is None:
+            return None
+        tail = 100 * (1 - LEVEL) / 2
+        bounds: list[list[float]] = np.percentile(self.draws, [tail, 100 - tail], axis=0).T.tolist()
+        return bounds
 
     def expected(self, n_max: int) -> tuple[float, Floats | None]:
         """Tokens that a step with a draft of `n_max` gives, 1 + s_1 + … + s_n: the value, and its draws [DRAWS].

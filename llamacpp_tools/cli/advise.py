@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llamacpp_tools.advise.advice import Advice, Choice
+    from llamacpp_tools.advise.estimate import Estimate
     from llamacpp_tools.results.schema import Document
 
 MODEL = "MODEL.gguf"
@@ -125,25 +126,29 @@ def _costs_table(advice: Advice) -> Table:
     table = Table(title="what a step costs", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("depth", "recipe", "draft"):
         table.add_column(name, overflow="fold")
-    for name in ("over a plain token", "interval", "draft ms", "verify ms", "break-even"):
+    for name in ("over a plain token", "draft ms", "verify ms", "break-even acceptance"):
         table.add_column(name, justify="right")
     for curve in advice.curves:
         parts = {part.n_max: part for part in curve.costs.parts}
         for n_max in sorted({*curve.costs.ratios, *curve.costs.lengths}):
             ratio, part = curve.costs.ratio(n_max), parts.get(n_max)
-            low, high = ratio.interval or (None, None)
             table.add_row(
                 str(curve.n_depth),
                 curve.recipe.label,
                 str(n_max) if n_max else "0, idle",
-                f"{ratio.value:.2f}",
-                f"{low:.2f} to {high:.2f}" if low is not None else "-",
+                _with_span(ratio),
                 f"{part.draft_ms:.2f}" if part else "-",
                 f"{part.verify_ms:.2f}" if part else "-",
-                f"{curve.costs.break_even(n_max).value:.2f}" if n_max else "-",
+                _with_span(curve.costs.break_even(n_max)) if n_max else "-",
             )
         table.add_section()
     return table
+
+
+def _with_span(estimate: Estimate) -> str:
+    low, high = estimate.interval or (None, None)
+    span = f" ({low:.2f} to {high:.2f})" if low is not None else ""
+    return f"{estimate.value:.2f}{span}"
 
 
 def _gains_table(advice: Advice) -> Table:

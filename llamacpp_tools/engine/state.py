@@ -1,8 +1,9 @@
 """What a prefill leaves behind, as bytes: written into a buffer, and put back from one.
 
-It is the sequence's state in the target context, in the draft context where there is one, and the trunk's hidden
-row at the last position, which the next draft begins with. libllama restores a hybrid context exactly, sliding
-or not, in the same context or in another one.
+It is the state of the target context, of the draft context where there is one, and the trunk's hidden row at the last
+position, which the next draft begins with. The whole context's state, not that of its one sequence: the latter leaves
+out the cells of a sliding cache that the window has passed, so the others lie elsewhere after it is put back, flash
+attention adds them up in another order (in f16), and a token between two that are as likely may fall the other way.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from llamacpp_tools.engine.context import Context
 from llamacpp_tools.engine.decode import MtpDecoder
 from llamacpp_tools.engine.session import Session
 from llamacpp_tools.errors import LltError
-
-SEQUENCE = 0
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,13 @@ def restore(session: Session, parts: Parts, view: memoryview) -> None:
 
 
 def _size(context: Context) -> int:
-    return int(context.model.library.lib.llama_state_seq_get_size(context.handle, SEQUENCE))
+    return int(context.model.library.lib.llama_state_get_size(context.handle))
 
 
 def _get(context: Context, view: memoryview) -> None:
     ffi, lib = context.model.library.ffi, context.model.library.lib
     with ffi.from_buffer("uint8_t[]", view, require_writable=True) as target:
-        written = int(lib.llama_state_seq_get_data(context.handle, target, len(view), SEQUENCE))
+        written = int(lib.llama_state_get_data(context.handle, target, len(view)))
     if written != len(view):
         raise LltError(f"libllama wrote {written} bytes of a state of {len(view)}")
 
@@ -85,6 +84,6 @@ def _set(context: Context, view: memoryview) -> None:
     ffi, lib = context.model.library.ffi, context.model.library.lib
     context.clear()
     with ffi.from_buffer("uint8_t[]", view) as source:
-        read = int(lib.llama_state_seq_set_data(context.handle, source, len(view), SEQUENCE))
+        read = int(lib.llama_state_set_data(context.handle, source, len(view)))
     if read != len(view):
         raise context.model.library.error(f"libllama took {read} bytes of a state of {len(view)}")

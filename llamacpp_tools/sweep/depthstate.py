@@ -29,7 +29,8 @@ from llamacpp_tools.engine.state import Parts, parts_of, restore, save
 from llamacpp_tools.errors import LltError
 
 MAGIC = b"lltdepth"
-VERSION = 1
+# 2: the whole context's state, not that of its one sequence.
+VERSION = 2
 SUFFIX = ".depth"
 PART = ".part"
 HEADER_BYTES = 8192

@@ -104,6 +104,15 @@ def test_a_model_that_is_off_is_said(machine, document):
     assert "The model is off from what was measured" in " ".join(cautions(advice))
 
 
+def test_the_document_holds_what_the_advice_rests_on(measured):
+    found = as_json(advise(measured), "m.gguf")
+    log = found["settings"][0]["survival"][0]
+    assert log["s"][:2] == pytest.approx(np.cumprod(LOG)[:2], abs=0.02)
+    assert all(low <= s <= high for (low, high), s in zip(log["intervals"], log["s"], strict=True))
+    assert [step["n_max"] for step in found["costs"][0]["steps"]] == list(range(7))
+    assert len(found["costs"][0]["parts"]) == 7
+
+
 def test_the_same_figures_give_the_same_advice(measured, capsys):
     said = [print_json(as_json(advise(measured), "m.gguf")) or capsys.readouterr().out for _ in range(2)]
     assert said[0] == said[1]

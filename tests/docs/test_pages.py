@@ -12,7 +12,6 @@ import pytest
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.results.document import read
-
 from tests.conftest import Llt
 
 from .blocks import ROOT, run_blocks, sh_blocks
@@ -62,7 +61,7 @@ def test_no_command_stands_outside_the_blocks_that_are_run(name: str) -> None:
 
 @pytest.mark.build
 def test_the_readmes_way_from_nothing_to_a_verdict(tmp_path: Path, llt: Llt, patched: Build) -> None:
-    """As on a reader's box, with a CPU for the GPU, the published shape for the file, and a shallow sweep of the miniature."""
+    """As on a reader's box, with a CPU for the GPU, the published shape for the file, a shallow sweep of the miniature."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = next(each for each in sh_blocks(ROOT / "README.md") if "llt doctor" in each)
     model = tmp_path / "header.gguf"
@@ -82,7 +81,9 @@ def test_the_readmes_way_from_nothing_to_a_verdict(tmp_path: Path, llt: Llt, pat
     (written,) = run_blocks(tmp_path / "README.md", tmp_path)
     assert "MTP" in written and "123,228" in written
     assert "llama-server -m " in written
-    assert (tmp_path / "results" / "NAME.html").is_file() and (tmp_path / "results" / "NAME.costs.json").is_file()
+    assert (tmp_path / "results" / "NAME.html").is_file() and (
+        tmp_path / "results" / "NAME.costs.json"
+    ).is_file()
     # The figures of the paragraph below it are those of the file that it names.
     said = llt("report", "results/reference/qwen3.6-mtp-swa.json").stdout
     for figure in ("13.6", "10.6", "46.0", "8.6", "2.6"):

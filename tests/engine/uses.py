@@ -17,10 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llamacpp_tools.build.manifest import load
-from llamacpp_tools.engine import Context, ContextOptions, Model, Sampling, Session, SessionOptions
+from llamacpp_tools.engine import Context, ContextOptions, Model, Recipe, Sampling, Session, SessionOptions
 from llamacpp_tools.engine.decode import PlainDecoder
 from llamacpp_tools.engine.sampling import Sampler
+from llamacpp_tools.engine.state import parts_of, restore, save
 from llamacpp_tools.errors import LltError
 from llamacpp_tools.ffi.library import Library, open_library
 
@@ -218,6 +221,39 @@ def threads(library: Library, path: Path) -> Any:
     thread.join()
     work()
     return found
+
+
+def restores(library: Library, path: Path) -> Any:
+    """The largest difference of the logits after a prefill and after its state was put back, by window and draft."""
+    found = {}
+    for window in (None, 256):
+        for n_max in (None, 2):
+            recipe = Recipe(window, (11,)) if window else None
+            options = SessionOptions(ContextOptions(n_ctx=1024, n_ubatch=128), recipe, n_max)
+            with Session(library, path, options) as session:
+                filled = session.fill([10 + 7 * n % 190 for n in range(700)])
+                parts = parts_of(session)
+                state = memoryview(bytearray(parts.total))
+                save(session, parts, state)
+                wanted, tokens = _logits(session, filled.token, 700)
+                restore(session, parts, state)
+                again, same = _logits(session, filled.token, 700)
+            difference = float(np.abs(wanted - again).max())
+            found[f"{window} {n_max}"] = [difference, tokens == same, len(set(tokens))]
+    return found
+
+
+def _logits(session: Session, token: int, pos: int) -> tuple[Any, list[int]]:
+    ffi, lib, n_vocab = session.model.library.ffi, session.model.library.lib, session.model.n_vocab
+    out = ffi.new("llama_token[]", 8)
+    rows, tokens = [], [token]
+    for _ in range(40):
+        step = session.decoder.step(tokens[-1], pos, out, session.options.n_max or 0)
+        row = lib.llama_get_logits_ith(session.target.handle, -1)
+        rows.append(np.frombuffer(ffi.buffer(row, 4 * n_vocab), np.float32).copy())
+        tokens += ffi.unpack(out, step.n_tokens)
+        pos += step.n_tokens
+    return np.array(rows), tokens
 
 
 def main() -> int:

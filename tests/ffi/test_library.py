@@ -145,10 +145,10 @@ def test_a_libllama_without_functions_that_python_calls_is_refused_with_their_na
     patched: Build, tmp_path: Path
 ) -> None:
     build = copied(patched, tmp_path / "build")
-    for name in ("llama_model_desc", "llama_state_seq_get_size"):
+    for name in ("llama_model_desc", "llama_n_rs_seq"):
         renamed(build.library, name)
     sealed(build)
-    assert " lacks llama_model_desc, llama_state_seq_get_size, which llt needs" in refusal(build.path)
+    assert " lacks llama_model_desc, llama_n_rs_seq, which llt needs" in refusal(build.path)
 
 
 def test_a_libllama_without_a_function_that_the_shim_calls_is_refused_with_its_name(
