@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from common import ROOT, machine, show, write_result
 
+from llamacpp_tools.sweep.journal import journal_path
+
 KNOWN, UNSEEN = 4, (1, 2, 3, 6, 8)
 RESULTS = ROOT / "results" / "miniature"
 CONFIG = """
@@ -51,8 +53,11 @@ def swept(name: str, n_max: object, asked: argparse.Namespace) -> Path:
     config.write_text(
         CONFIG.format(name=name.replace("_", "-"), n_max=n_max, depth=asked.depth, rounds=asked.rounds)
     )
+    begun = journal_path(out).exists()
+    if not begun:
+        out.unlink(missing_ok=True)
     try:
-        llt("sweep", config, "--out", out, *(["--resume"] if out.exists() else []))
+        llt("sweep", config, "--out", out, *(["--resume"] if begun else []))
     finally:
         config.unlink()
     return out

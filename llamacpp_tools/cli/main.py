@@ -113,7 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with the contract's exit code."""
     # `timeout` and service managers send SIGTERM: the same clean end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(arguments))
+    status = run(arguments)
+    # A second Ctrl-C that comes while the interpreter ends would make its status one of a killed process.
+    for late in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(late, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def run(arguments: list[str] | None = None) -> int:

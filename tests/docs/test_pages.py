@@ -61,7 +61,7 @@ def test_no_command_stands_outside_the_blocks_that_are_run(name: str) -> None:
 
 @pytest.mark.build
 def test_the_readmes_way_from_nothing_to_a_verdict(tmp_path: Path, llt: Llt, patched: Build) -> None:
-    """As on a reader's box, with a CPU for the GPU, the published shape for the file, a shallow sweep of the miniature."""
+    """As on a reader's box, but on the CPU, on the header of the published shape, with a shallow sweep."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = next(each for each in sh_blocks(ROOT / "README.md") if "llt doctor" in each)
     model = tmp_path / "header.gguf"
