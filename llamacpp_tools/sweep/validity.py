@@ -101,8 +101,15 @@ def _against_reference(
         at = first_difference(reference.rounds[0].tokens, outcome.rounds[0].tokens)
         outcome = replace(outcome, reference=reference.spec.index, first_divergence=at)
         if at is not None and deterministic and reason is None:
-            reason = f"its tokens leave those of {wanted} at position {at}, which drafting must not cause"
+            reason = f"its tokens leave those of {wanted} at position {at}, which drafting must not cause{_or(outcome)}"
     return outcome if reason is None else replace(outcome, status="invalid", reason=reason)
+
+
+def _or(outcome: CellOutcome) -> str:
+    """What else may have caused it: flash attention adds up in f16, and one row in another order than several."""
+    if outcome.spec.flash_attn is False:
+        return ""
+    return "; flash attention may, where two tokens are as likely: `flash_attn: false` tells"
 
 
 def _find(outcomes: Iterable[CellOutcome], like: CellOutcome, mode: Mode) -> CellOutcome | None:

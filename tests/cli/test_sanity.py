@@ -124,7 +124,7 @@ def make_result():
     ],
 )
 def test_bad_input_is_exit_2_and_one_sentence(shelf, capsys, monkeypatch, words, said):
-    monkeypatch.setattr(sanity, "ready", lambda planned: None)
+    monkeypatch.setattr(sanity, "ready", lambda planned, writing: None)
     monkeypatch.setattr(sanity, "measure", None)
     assert run(["sanity", *words]) == 2
     out, err = capsys.readouterr()
