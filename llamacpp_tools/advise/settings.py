@@ -73,6 +73,9 @@ def settings(cells: Iterable[Cell]) -> list[Setting]:
         if cell.forced:
             branch.forced = cell
         elif uses_mtp(cell.mode):
+            # A length that changes is no length to advise, and none drafted tells of no draft.
+            if cell.auto or cell.n_max == 0:
+                continue
             branch.drafting.append(cell)
         else:
             branch.plain = cell

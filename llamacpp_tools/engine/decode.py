@@ -44,6 +44,9 @@ class Decoder(Protocol):
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
         """Forget all, decode the prompt, return the token chosen after it."""
 
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos`, after what is there; return the token chosen after it."""
+
     def step(self, token: int, pos: int, out: Any, n_max: int, n_forced: int = BY_AGREEMENT) -> Step:
         """Decode `token` at `pos`; `out` (a C array of tokens) receives what follows it."""
 
@@ -74,15 +77,16 @@ class _Base(Handle):
             _ = self._sampler.handle
         self._target.model.library.raise_interrupt()
 
-    def _chunks(self, tokens: Sequence[int], decode: Any, tick: Tick | None) -> None:
+    def _chunks(self, tokens: Sequence[int], decode: Any, tick: Tick | None, pos: int = 0) -> None:
         self._ready()
         n_batch = self._target.options.n_batch
         held = self._ffi.new("llama_token[]", list(tokens))
         for begin in range(0, len(tokens), n_batch):
             count = min(n_batch, len(tokens) - begin)
-            status = decode(self.handle, held + begin, count, begin)
+            status = decode(self.handle, held + begin, count, pos + begin)
             if status != 0:
-                raise self._target.failed(status, f"the prefill of {len(tokens)} tokens at position {begin}")
+                where = f"the prefill of {len(tokens)} tokens at position {pos + begin}"
+                raise self._target.failed(status, where)
             if tick:
                 tick(begin + count, len(tokens))
 
@@ -107,7 +111,18 @@ class PlainDecoder(_Base):
             LltError: a decode failed.
         """
         self._target.clear()
-        self._chunks(tokens, self._lib.llt_plain_prefill, tick)
+        return self._fill(tokens, 0, tick)
+
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos`, after what is there; return the token chosen after it.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        return self._fill(tokens, pos, None)
+
+    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
+        self._chunks(tokens, self._lib.llt_plain_prefill, tick, pos)
         return int(self._lib.llt_plain_next(self.handle))
 
     def step(self, token: int, pos: int, out: Any, n_max: int = 0, n_forced: int = BY_AGREEMENT) -> Step:
@@ -154,7 +169,18 @@ class MtpDecoder(_Base):
         self._target.clear()
         self._draft.clear()
         self.reset()
-        self._chunks(tokens, self._lib.llt_mtp_prefill, tick)
+        return self._fill(tokens, 0, tick)
+
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos` in both contexts, after what is there; return the token chosen after it.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        return self._fill(tokens, pos, None)
+
+    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
+        self._chunks(tokens, self._lib.llt_mtp_prefill, tick, pos)
         return int(self._lib.llt_mtp_next(self.handle))
 
     def reset(self) -> None:

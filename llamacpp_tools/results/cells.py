@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from llamacpp_tools.results import statistics
 from llamacpp_tools.results.schema import Cell, Heat, Sample, StepCost
+from llamacpp_tools.results.steering import steering
 from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.forced import settled
 from llamacpp_tools.sweep.outcome import CellOutcome, Conditions
@@ -42,6 +43,7 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         n_max=spec.n_max,
         p_min=spec.p_min,
         forced=spec.forced,
+        auto=spec.auto,
         window=spec.window,
         full_layers=list(spec.full_layers) if spec.full_layers is not None else None,
         n_predict=spec.n_predict,
@@ -74,6 +76,8 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
     figures = _prefill(outcome.rounds) | (
         _costs(outcome.rounds) if spec.forced else _decode(outcome.rounds, spec.mtp)
     )
+    if spec.auto:
+        figures["steering"] = steering(outcome.rounds)
     return cell.model_copy(update=figures)
 
 
@@ -123,6 +127,7 @@ def _sample(sample: RoundSample, conditions: Conditions) -> Sample:
         step_drafted=sample.step_drafted,
         step_accepted=sample.step_accepted,
         step_draft_ns=sample.step_draft_ns,
+        step_why=sample.step_why,
         output_sha256=token_hash(sample.tokens),
         filled=sample.filled,
         restore_ns=sample.restore_ns,

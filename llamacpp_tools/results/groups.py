@@ -108,7 +108,7 @@ def _pick(members: Sequence[Cell], recipe: Key, draft: Key) -> dict[Mode, Cell]:
 
 
 def _key(cell: Cell, names: Sequence[str]) -> Key:
-    values = [getattr(cell, name) for name in names]
+    values = ["auto" if name == "n_max" and cell.auto else getattr(cell, name) for name in names]
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
 

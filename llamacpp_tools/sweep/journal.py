@@ -52,9 +52,10 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
-    if not spec.forced:
+    for name in ("forced", "auto"):
         # Journals from before there were such cells stay valid.
-        del row["forced"]
+        if not row[name]:
+            del row[name]
     own = {name: value for name, value in identity.items() if name in (f"text {spec.workload}", *_SHARED)}
     text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -127,6 +127,7 @@ class RoundSample:
         n_steps: number of decode steps, `len(step_ns)`.
         step_drafted, step_accepted, step_draft_ns: with MTP, tokens drafted and accepted in each step, and the part of
             its time that the draft took; empty without.
+        step_why: why each step drafted so many tokens (`engine.control.Why`); empty where nothing chose.
         tokens: the ids generated, in order.
         text: the tokens as text; bytes that are not UTF-8 replaced.
         filled: how the depth was filled: `prefill` a true prefill, timed in `prefill_ns`; `restored` a kept one
@@ -152,6 +153,7 @@ class RoundSample:
     step_drafted: list[int] = field(default_factory=list)
     step_accepted: list[int] = field(default_factory=list)
     step_draft_ns: list[int] = field(default_factory=list)
+    step_why: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse a round that contradicts itself.
@@ -162,7 +164,7 @@ class RoundSample:
         if self.n_steps != len(self.step_ns):
             raise ProtocolError(f"round {self.round} has {len(self.step_ns)} step times, not {self.n_steps}")
         per_step = {len(self.step_drafted), len(self.step_accepted), len(self.step_draft_ns)}
-        if per_step - {0, self.n_steps} or len(per_step) != 1:
+        if per_step - {0, self.n_steps} or len(per_step) != 1 or len(self.step_why) not in (0, self.n_steps):
             raise ProtocolError(f"round {self.round} does not tell of each of its {self.n_steps} steps")
         if len(self.drafted) != len(self.accepted):
             raise ProtocolError(f"round {self.round} has drafted and accepted lists of different length")
