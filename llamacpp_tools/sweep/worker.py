@@ -14,11 +14,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.build.manifest import Build, load
+from llamacpp_tools.engine.bisect import Bisect
 from llamacpp_tools.engine.context import ContextOptions
 from llamacpp_tools.engine.generate import Filled, Generation
 from llamacpp_tools.engine.model import ALL_LAYERS, OutOfMemory
@@ -43,6 +45,7 @@ from llamacpp_tools.sweep.protocol import (
     RoundOrder,
     RoundSample,
     decode_order,
+    distinct,
     read_request,
 )
 from llamacpp_tools.threads import auto_threads
@@ -141,14 +144,27 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         else:
             filled = self._prefill(order)
         self._send(Progress("decode", order.number, 0, spec.n_predict))
-        done = session.go_on(
-            filled,
-            spec.n_predict,
-            lambda made: self._send(Progress("decode", order.number, made, spec.n_predict)),
-            **self._schedule,
-        )
+
+        def tick(made: int) -> None:
+            self._send(Progress("decode", order.number, made, spec.n_predict))
+
+        if spec.traced:
+            trace = session.watch(filled, spec.n_predict - (spec.n_max or 0), tick)
+            done, predicted = trace.made, trace.predicted
+        else:
+            done, predicted = session.go_on(filled, spec.n_predict, tick, **self._schedule), ()
         measured = (restore_ns if kept else filled.prefill_ns) + done.decode_ns
-        return self._sample(order, done, restore_ns if kept else None, clock() - begun - measured)
+        sample = self._sample(order, done, restore_ns if kept else None, clock() - begun - measured)
+        return self._with_drafts(sample, predicted) if predicted else sample
+
+    def _with_drafts(self, sample: RoundSample, predicted: Sequence[int]) -> RoundSample:
+        model = self._session.model
+        # Part of a character stays readable, and two parts stay different.
+        pieces = [
+            model.piece(token).decode("utf-8", "backslashreplace")
+            for token in distinct(sample.tokens, predicted)
+        ]
+        return replace(sample, predicted=list(predicted), pieces=pieces)
 
     def _find(self, number: int) -> Kept | None:
         if self._kept is None and self._states is not None:
@@ -224,6 +240,8 @@ def _state_key(request: Request, build: Build, session: Session, prompt: list[in
         "full_layers": list(spec.full_layers or ()),
         "mtp": spec.mtp,
         "ignore_eos": spec.ignore_eos,
+        # What the MTP block keeps of a prompt; a key from before there was another way stays valid.
+        **({"before_norm": True} if spec.before_norm else {}),
     }
 
 
@@ -246,6 +264,7 @@ def session_options(spec: CellSpec) -> SessionOptions:
         p_min=spec.p_min or 0.0,
         n_gpu_layers=ALL_LAYERS if spec.n_gpu_layers == "all" else spec.n_gpu_layers,
         ignore_eos=spec.ignore_eos,
+        bisect=Bisect(spec.draft_history, spec.before_norm),
     )
 
 
