@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from llamacpp_tools.results.schema import Document
 
 
+# What also fits a result that is only shown again.
+_SHOWING = ("source", "pairs", "markdown", "json_output")
+
+
 class Switch(StrEnum):
     """On or off."""
 
@@ -33,6 +37,7 @@ class Row(StrEnum):
 
 
 def acceptance(
+    ctx: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -131,7 +136,8 @@ def acceptance(
 
     path = Path(source)
     if path.suffix == ".json":
-        result = _shown_again(path, out)
+        _check_only_shown(ctx, path)
+        result = _shown_again(path)
     else:
         ballast = {
             name: value
@@ -183,13 +189,21 @@ def _context(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _shown_again(path: Path, out: Path | None) -> Document:
-    from llamacpp_tools.acceptance.judge import judge
+def _check_only_shown(ctx: typer.Context, path: Path) -> None:
     from llamacpp_tools.errors import BadInput
+
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name not in _SHOWING and source is not None and source.name == "COMMANDLINE":
+            raise BadInput(
+                f"{path} is a result already and nothing is measured: leave {parameter.opts[0]} out, or name a model"
+            )
+
+
+def _shown_again(path: Path) -> Document:
+    from llamacpp_tools.acceptance.judge import judge
     from llamacpp_tools.results.document import read
 
-    if out is not None:
-        raise BadInput(f"{path} is a result already, so nothing is measured and --out has nothing to write")
     found = read(path)
     return found.model_copy(update={"acceptance": judge(found)})
 
