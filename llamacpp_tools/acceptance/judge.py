@@ -24,8 +24,12 @@ Steps = list[tuple[int, int]]
 _VERDICTS: dict[int, Verdict] = {1: "pays", -1: "does not pay", 0: "no gain shown"}
 
 
-def judge(document: Document) -> Lookahead:
+def judge(document: Document, command: str | None = None) -> Lookahead:
     """The part of the result that the lab adds.
+
+    Args:
+        document: the cells of the lab, measured now or earlier.
+        command: what was typed; by default what the document says of it.
 
     Raises:
         BadInput: the document holds no cell of the lab.
@@ -44,7 +48,9 @@ def judge(document: Document) -> Lookahead:
         for cell in plain
     ]
     first = traced[0] if traced else plain[0]
+    known = document.acceptance or Lookahead(n_depth=0, lookahead=0, mtp=False, classes=[])
     return Lookahead(
+        command=command or known.command,
         n_depth=first.n_depth,
         lookahead=first.n_max or 0,
         mtp=bool(traced),

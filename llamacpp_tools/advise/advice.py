@@ -231,7 +231,9 @@ def foretold(lasting: Survival, costs: StepCosts, length: int) -> Estimate:
     """S(n), decode speed with drafts of `length` over that without."""
     tokens, token_draws = lasting.expected(length)
     ratio = costs.ratio(length)
-    inverse = Estimate(1 / ratio.value, None if ratio.draws is None else 1 / ratio.draws)
+    # Rounds that differ by orders of magnitude have an interval from nothing to everything.
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = Estimate(1 / ratio.value, None if ratio.draws is None else 1 / ratio.draws)
     return product(Estimate(tokens, token_draws), inverse)
 
 

@@ -149,7 +149,7 @@ def acceptance(
             _layers(full_layers), backend, build, rounds, mtp is Switch.on, verify, draft_history is Switch.on,
             hidden_row is Row.before, _context(context or ()),
         )  # fmt: skip
-        result, path = _measure(asked, out, resume)
+        result, path = _measure(asked, out, resume, _command(ctx, source))
     if pairs is not None:
         from llamacpp_tools.acceptance.pairs import write_pairs
 
@@ -193,8 +193,7 @@ def _check_only_shown(ctx: typer.Context, path: Path) -> None:
     from llamacpp_tools.errors import BadInput
 
     for parameter in ctx.command.params:
-        source = ctx.get_parameter_source(parameter.name or "")
-        if parameter.name not in _SHOWING and source is not None and source.name == "COMMANDLINE":
+        if parameter.name not in _SHOWING and _is_typed(ctx, parameter.name):
             raise BadInput(
                 f"{path} is a result already and nothing is measured: leave {parameter.opts[0]} out, or name a model"
             )
@@ -208,7 +207,26 @@ def _shown_again(path: Path) -> Document:
     return found.model_copy(update={"acceptance": judge(found)})
 
 
-def _measure(asked: Asked, out: Path | None, resume: bool) -> tuple[Document, Path]:
+def _command(ctx: typer.Context, source: str) -> str:
+    """What was typed, without what is of this machine: folders, and where things are written."""
+    words = ["llt", "acceptance", Path(source).name]
+    for parameter in ctx.command.params:
+        if parameter.name in (*_SHOWING, "out", "resume") or not _is_typed(ctx, parameter.name):
+            continue
+        value = ctx.params[parameter.name or ""]
+        for each in value if isinstance(value, list | tuple) else (value,):
+            words.append(parameter.opts[0])
+            if not isinstance(each, bool):
+                words.append(Path(each).name if isinstance(each, Path) else str(each))
+    return shlex.join(words)
+
+
+def _is_typed(ctx: typer.Context, name: str | None) -> bool:
+    source = ctx.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _measure(asked: Asked, out: Path | None, resume: bool, command: str) -> tuple[Document, Path]:
     import datetime
 
     from llamacpp_tools.acceptance.judge import judge
@@ -232,7 +250,7 @@ def _measure(asked: Asked, out: Path | None, resume: bool) -> tuple[Document, Pa
             again = f"the same command with --resume --out {shlex.quote(str(path))} goes on"
             raise Interrupted(f"{stopped.why}; {again}") from None
         raise stopped.why from None
-    found = found.model_copy(update={"what": what(asked, planned), "acceptance": judge(found)})
+    found = found.model_copy(update={"what": what(asked, planned), "acceptance": judge(found, command)})
     write(path, found)
     return found, path
 

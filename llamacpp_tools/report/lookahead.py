@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llamacpp_tools.acceptance.grids import Grid, grids
 from llamacpp_tools.acceptance.notes import notes
-from llamacpp_tools.report.facts import facts
-from llamacpp_tools.report.markdown import bullets, escaped, table
+from llamacpp_tools.report.facts import commands, facts
+from llamacpp_tools.report.markdown import bullets, escaped, script, table
 from llamacpp_tools.results.schema import Document
 
 
@@ -19,6 +19,7 @@ def markdown(document: Document) -> str:
     blocks += ["## Notes", bullets([escaped(each) for each in notes(document)])]
     known = [(escaped(name), escaped(value)) for name, value in facts(document).items()]
     blocks += ["## Where the figures come from", table(("", ""), known, numbers=False)]
+    blocks += ["## To measure it again", script(commands(document))]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 

@@ -79,13 +79,21 @@ def _result(story: Story) -> str:
 
 def _again(story: Story) -> str:
     file, words = sweep_file(story.result), commands(story.result)
-    # A fence longer than any run of backticks in what it holds cannot be ended by it.
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", file)), default=0))
-    return (
-        f"With this as `sweep.yaml`:\n\n{fence}yaml\n{file}{fence}\n\n{fence}sh\n"
-        + "\n".join(words)
-        + f"\n{fence}"
-    )
+    if not file:
+        return script(words)
+    fence = fence_around(file)
+    return f"With this as `sweep.yaml`:\n\n{fence}yaml\n{file}{fence}\n\n{script(words)}"
+
+
+def script(commands: Sequence[str]) -> str:
+    """Commands as a block, whatever they hold."""
+    fence = fence_around("\n".join(commands))
+    return "\n".join([f"{fence}sh", *commands, fence])
+
+
+def fence_around(text: str) -> str:
+    """Backticks that no run of them in `text` can end."""
+    return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
 
 
 def _sheet(sheet: Sheet) -> str:

@@ -67,9 +67,11 @@ class Lookahead(_Model):
     """All classes, at one depth and recipe.
 
     `token_ms` is T(1), `idle` the time of a token of a session that could draft and does not, in units of T(1).
-    `together` has the returns of all classes' steps together. `draft_history` and `hidden_row` say what the drafts saw.
+    `together` has the returns of all classes' steps together. `draft_history` and `hidden_row` say what the drafts saw,
+    `command` what was typed, with the model's file in the current folder.
     """
 
+    command: str = "llt acceptance MODEL"
     n_depth: int
     lookahead: int
     mtp: bool

@@ -112,6 +112,14 @@ def test_from_a_model_to_a_verdict(patched: Build, llt: Llt, tmp_path: Path) -> 
     actual = {pair["position"]: pair["actual_text"] for pair in lines if pair["class"] == "log"}
     assert "".join(actual[at] for at in sorted(actual)) in (dense.output_text or "")
     assert page.read_text().startswith("# Acceptance by class and lookahead")
+    told = " ".join(map(str, QUICK))
+    typed = f"{told} --context flash_attn=off"
+    again = found.acceptance.command
+    assert again.startswith("llt acceptance miniature ") and again in page.read_text()
+    assert "--text minutes.txt" in again and str(tmp_path) not in page.read_text()
+    assert sorted(again.split()) == sorted(
+        f"llt acceptance miniature {typed} --class log --text minutes.txt --verify".split()
+    )
     # A watched text is no mode of its own: report, compare and advise leave it and its speed out.
     assert llt("report", out).returncode == 0
     assert "traced" not in llt("compare", out, out).stdout
