@@ -88,12 +88,15 @@ def _verdicts(told: Sequence[ClassLookahead]) -> Grid:
                 _number(best.break_even, 2) if best else NOTHING,
             ]
         )
-    note = "at the draft length with the greatest gain over plain decode; acceptance is accepted over drafted there"
+    note = (
+        "at the draft length with the greatest gain over plain decode, of those shown to gain if there are any; "
+        "acceptance is accepted over drafted there"
+    )
     return Grid("verdict", heads, [rows], note, texts=2)
 
 
 def _returns(found: Lookahead, told: Sequence[ClassLookahead]) -> Grid:
-    heads = ["class", "n_max", "acceptance", "tokens/step", "step over T(1)", "step ms", "t/s", "gain"]
+    heads = ["class", "n_max", "accept", "tok/step", "step/T(1)", "step ms", "t/s", "gain"]
     groups = [(each.name, each.returns) for each in told]
     if len(told) > 1:
         groups.append(("all classes", found.together))
@@ -119,7 +122,10 @@ def _returns(found: Lookahead, told: Sequence[ClassLookahead]) -> Grid:
 def _of_plain(found: Lookahead) -> str:
     if found.token_ms is None:
         return "no cost was measured"
-    plain = f"plain decode: 1 token a step, T(1) {found.token_ms:.2f} ms, {1e3 / found.token_ms:.1f} t/s"
+    plain = (
+        "accept: accepted over drafted; step/T(1): what a step costs in tokens of plain decode; intervals at 95 %. "
+        f"Plain decode: 1 token a step, T(1) {found.token_ms:.2f} ms, {1e3 / found.token_ms:.1f} t/s"
+    )
     if found.idle is None:
         return plain
     return f"{plain}; with MTP loaded and nothing drafted a token costs {found.idle - 1:+.1%}"
@@ -135,13 +141,14 @@ def _gain(row: Return) -> str:
     if row.gain_interval is None:
         return f"{row.gain - 1:+.1%}"
     low, high = row.gain_interval
-    return f"{row.gain - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%})"
+    # As `llt report` has it: the interval in per cent, too.
+    return f"{row.gain - 1:+.1%} ({100 * (low - 1):+.0f}..{100 * (high - 1):+.0f})"
 
 
 def _with_span(value: float | None, span: Sequence[float] | None) -> str:
     if value is None:
         return NOTHING
-    return f"{value:.2f} ({span[0]:.2f} to {span[1]:.2f})" if span else f"{value:.2f}"
+    return f"{value:.2f} ({span[0]:.2f}..{span[1]:.2f})" if span else f"{value:.2f}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -141,12 +141,17 @@ def _return(
 
 
 def _verdict(returns: Sequence[Return]) -> tuple[int | None, Verdict]:
+    """Of the lengths that are shown to gain the one that gains most; where there is none, of all."""
     known = [each for each in returns if each.gain is not None]
     if not known:
         return None, "no cost known"
-    best = max(known, key=lambda each: each.gain or 0.0)
-    low, high = best.gain_interval or [best.gain or 1.0] * 2
-    return best.n_max, _VERDICTS[1 if low > 1 else -1 if high < 1 else 0]
+    best = max(known, key=lambda each: (_shown(each) > 0, each.gain))
+    return best.n_max, _VERDICTS[_shown(best)]
+
+
+def _shown(row: Return) -> int:
+    low, high = row.gain_interval or [row.gain or 1.0] * 2
+    return 1 if low > 1 else -1 if high < 1 else 0
 
 
 def _stream(name: str) -> int:

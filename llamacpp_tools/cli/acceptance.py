@@ -201,10 +201,11 @@ def _check_only_shown(ctx: typer.Context, path: Path) -> None:
 
 def _shown_again(path: Path) -> Document:
     from llamacpp_tools.acceptance.judge import judge
+    from llamacpp_tools.results.derive import derive
     from llamacpp_tools.results.document import read
 
     found = read(path)
-    return found.model_copy(update={"acceptance": judge(found)})
+    return found.model_copy(update={"acceptance": judge(found), **derive(found)._asdict()})
 
 
 def _command(ctx: typer.Context, source: str) -> str:
@@ -275,6 +276,7 @@ def _print(result: Document, path: Path) -> None:
     console = stdout_console()
     for grid in grids(result.acceptance):
         console.print(_table(grid))
+        console.print()
     for sentence in notes(result):
         typer.echo(f"note: {sentence}")
     typer.echo(f"result: {path}")

@@ -44,8 +44,9 @@ class ClassLookahead(_Model):
     would have been accepted, one after the other. `histogram[k]` counts the positions with a run of k, `accepted[k]`
     those where the first k + 1 were all right, `agreed[k]` those where the token drafted k + 1 ahead came true whatever
     became of those before it. `returns` has one entry for each draft length; `best` is the length with the greatest
-    gain, and `verdict` says whether that is shown to be one. `first_divergence` is where the watched text leaves that
-    of plain decode: null if it does not. Of a class that could not be measured `reason` says why.
+    gain of those that are shown to gain, else of all, and `verdict` says which it is. `first_divergence` is where the
+    watched text leaves that of plain decode: null if it does not. Of a class that could not be measured `reason` says
+    why.
     """
 
     name: str

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llamacpp_tools.acceptance.grids import grids
-from llamacpp_tools.acceptance.judge import judge
+from llamacpp_tools.acceptance.judge import _verdict, judge
 from llamacpp_tools.acceptance.notes import notes
 from llamacpp_tools.acceptance.pairs import pairs, write_pairs
 from llamacpp_tools.errors import BadInput
@@ -69,6 +69,10 @@ def test_a_verdict_needs_an_interval_on_one_side(lab, document, told):
     lab.noise = 0.3
     loud = document(lab.plain(), lab.forced(), lab.watched((0.3,) * 2))
     assert judge(loud).classes[0].verdict == "no gain shown"
+    # A length that is shown to gain goes before one whose gain is greater and may be none.
+    row = easy.returns[0].model_copy(update={"gain": 1.2, "gain_interval": [1.1, 1.3]})
+    wide = row.model_copy(update={"n_max": 2, "gain": 1.5, "gain_interval": [0.9, 2.1]})
+    assert _verdict([row, wide]) == (1, "pays") and _verdict([wide]) == (2, "no gain shown")
     bare = judge(document(lab.plain(), lab.watched(EASY)))
     assert bare.classes[0].verdict == "no cost known" and bare.classes[0].best is None
     assert bare.classes[0].returns[3].tokens_per_step > 3 and bare.classes[0].returns[3].gain is None
