@@ -220,6 +220,40 @@ class MtpDecoder(_Base):
         step.verify_ns = told.verify_ns
         return step
 
+    def watch(self, token: int, pos: int, n_draft: int, drafted: Any, out: Any) -> Step:
+        """Draft `n_draft` tokens after `token` (which stands at `pos`), drop them, and decode `token` alone.
+
+        `drafted` receives what was drafted, `out[0]` becomes the token chosen after `token`: the text is that of plain
+        decode.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        self._ready()
+        told = self._told
+        status = self._lib.llt_mtp_watch(self.handle, token, pos, n_draft, drafted, out, told)
+        if status != 0:
+            where = "draft" if told.status_draft else "target"
+            raise self._target.failed(status, f"the {where} decode at position {pos}")
+        step = self._step
+        step.n_drafted, step.n_accepted, step.n_tokens = told.n_drafted, 0, 1
+        step.draft_ns, step.verify_ns = told.draft_ns, told.verify_ns
+        return step
+
+    def bisect(self, history: bool, trunk_factors: Sequence[float], block_factors: Sequence[float]) -> None:
+        """Change what a draft sees, to find a fault (see `engine.bisect`); call it before a prefill.
+
+        Args:
+            history: False empties the MTP block's own cache before each draft.
+            trunk_factors, block_factors: [n_embd] each, for the trunk's hidden rows and the block's own; empty for the
+                rows as the library gives them.
+        """
+        factors = [
+            self._ffi.new("float[]", list(each)) if each else self._ffi.NULL
+            for each in (trunk_factors, block_factors)
+        ]
+        self._lib.llt_mtp_bisect(self.handle, history, *factors)
+
 
 def _banned(target: Context, ignore_eos: bool) -> tuple[Any, int]:
     """The tokens that are never chosen, as a C array that the decoder copies, and their number."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamacpp_tools.closing import Closing
+from llamacpp_tools.engine.bisect import AS_USUAL, Bisect
 from llamacpp_tools.engine.context import Context, ContextOptions
 from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.decode import Decoder, MtpDecoder, PlainDecoder, Tick
@@ -18,6 +19,7 @@ from llamacpp_tools.engine.model import ALL_LAYERS, Model
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.engine.sampling import Sampler, Sampling
 from llamacpp_tools.engine.stream import Stream
+from llamacpp_tools.engine.trace import Trace, watch
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.ffi.library import Library
 
@@ -36,6 +38,7 @@ class SessionOptions:
         n_gpu_layers: layers on the GPU.
         ignore_eos: never end a text.
         draft_model: a file whose MTP block drafts (`models.extract` writes one); None for the model's own.
+        bisect: what a draft sees, other than usual, to find a fault.
     """
 
     context: ContextOptions
@@ -46,6 +49,7 @@ class SessionOptions:
     n_gpu_layers: int = ALL_LAYERS
     ignore_eos: bool = True
     draft_model: Path | None = None
+    bisect: Bisect = AS_USUAL
 
     def __post_init__(self) -> None:
         # A verification decodes the last token and the draft in one batch, and libllama asserts that it fits.
@@ -91,7 +95,12 @@ class Session(Closing):
         drafting = self._drafting_model(options)
         self.target = Context(self.model, replace(options.context, n_rs_seq=n_max))
         self.draft = Context(drafting, replace(options.context, mtp=True))
-        return MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
+        decoder = MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
+        if options.bisect != AS_USUAL:
+            decoder.bisect(
+                options.bisect.history, *options.bisect.factors(self.model.header, drafting.header)
+            )
+        return decoder
 
     def _drafting_model(self, options: SessionOptions) -> Model:
         header = self.model.header
@@ -224,6 +233,20 @@ class Session(Closing):
             begun = time.perf_counter_ns()
             token = self._decoder.append([done.tokens[-1], *tokens], begin)
             return Filled(begin + 1 + len(tokens), token, time.perf_counter_ns() - begun)
+
+    def watch(self, filled: Filled, n_predict: int, tick: Callable[[int], None] | None = None) -> Trace:
+        """Generate greedily as plain decode does, and have the MTP block draft at each token (see `trace.watch`).
+
+        Raises:
+            BadInput: the session drafts nothing, or the context is too small.
+            LltError: a decode failed.
+        """
+        if not isinstance(self._decoder, MtpDecoder):
+            raise BadInput("there is nothing to watch: the session drafts nothing (n_max is not set)")
+        lookahead = self.options.n_max or 0
+        self._check_room(filled.n_prompt, n_predict + lookahead)
+        with interruptible(self.model.library):
+            return watch(self._decoder, filled, n_predict, lookahead, self.model.library.ffi, tick)
 
     def run(
         self,

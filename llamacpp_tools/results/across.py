@@ -138,7 +138,7 @@ def across(
 def _by_parameters(cells: Sequence[Cell]) -> dict[Key, Cell]:
     found: dict[Key, Cell] = {}
     for cell in cells:
-        if not cell.forced:
+        if cell.has_speed:
             values = [getattr(cell, name) for name in _PARAMETERS]
             found.setdefault(tuple(tuple(v) if isinstance(v, list) else v for v in values), cell)
     return found

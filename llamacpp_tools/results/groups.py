@@ -72,7 +72,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 
     A forced cell tells what a step costs and no speed, so it is in none.
     """
-    cells = [cell for cell in cells if not cell.forced]
+    cells = [cell for cell in cells if cell.has_speed]
     varied = varying(cells)
     found: list[Group] = []
     for base in _distinct([_base(cell) for cell in cells]):

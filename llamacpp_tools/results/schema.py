@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llamacpp_tools.results.lookahead import Lookahead
+
 SCHEMA: Literal[1] = 1
 BLOCK_PREFIX = "depth_2x2_"
 _BLOCK_KEY = re.compile(r"^depth_2x2_[A-Za-z0-9_.,+-]+$")
@@ -83,7 +85,9 @@ class Sample(_Model):
     of the sweep that measured it. `other_cpu` is how many CPUs other programs kept busy meanwhile. `throttled`
     marks a round whose clock was below nine tenths of the sweep's fastest round. With MTP `step_drafted`,
     `step_accepted` and `step_draft_ns` have one entry per step: tokens drafted, tokens accepted, time spent drafting;
-    `step_why` says why a step of an automatic length drafted so many (`engine.control.Why`).
+    `step_why` says why a step of an automatic length drafted so many (`engine.control.Why`). Of a traced cell
+    `predicted` holds what was drafted at each position, flat, `n_max` tokens each, and `pieces` the text of each
+    token in that list or in the output, in the order of their ids.
     """
 
     round: int
@@ -97,6 +101,8 @@ class Sample(_Model):
     step_accepted: list[int] = []
     step_draft_ns: list[int] = []
     step_why: list[int] = []
+    predicted: list[int] = []
+    pieces: list[str] = []
     drafted: list[int]
     accepted: list[int]
     output_sha256: str
@@ -151,7 +157,9 @@ class Cell(_Model):
     `reference`, null if it does not. `auto` marks a cell whose draft length was chosen from step to step, up to
     `n_max`; `steering` is what came of that. `attempts` counts the runs of the sweep that began the cell. `draft_ms`
     and `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
-    decode speed but `step_costs`, one entry for each draft length.
+    decode speed but `step_costs`, one entry for each draft length. A `traced` cell decoded plainly and drafted `n_max`
+    tokens at each of its first `n_predict - n_max` tokens, which were dropped; `draft_history` and `before_norm` say
+    what those drafts saw (`engine.bisect`). Its speed means nothing either.
     """
 
     id: str
@@ -164,6 +172,9 @@ class Cell(_Model):
     p_min: float | None = None
     forced: bool = False
     auto: bool = False
+    traced: bool = False
+    draft_history: bool = True
+    before_norm: bool = False
     window: int | None = None
     full_layers: list[int] | None = None
     prefill_tps: float | None = None
@@ -227,6 +238,11 @@ class Cell(_Model):
         if (self.status == "ok") != (self.reason is None):
             raise ValueError(f"the cell {self.id} is {self.status} and its reason is {self.reason!r}")
         return self
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether its decode speed is one of a generation as users have it."""
+        return not self.forced and not self.traced
 
 
 class Comparison(_Model):
@@ -309,6 +325,7 @@ class Document(BaseModel):
     cells: list[Cell]
     comparisons: list[Comparison] = []
     depth_state_check: DepthStateCheck | None = None
+    acceptance: Lookahead | None = None
     runs: list[dict[str, Any]] = []
     findings: list[str] = []
     caveats: list[str] = []

@@ -14,11 +14,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.build.manifest import Build, load
+from llamacpp_tools.engine.bisect import Bisect
 from llamacpp_tools.engine.context import ContextOptions
 from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.generate import Filled, Generation
@@ -44,6 +46,7 @@ from llamacpp_tools.sweep.protocol import (
     RoundOrder,
     RoundSample,
     decode_order,
+    distinct,
     read_request,
 )
 from llamacpp_tools.threads import auto_threads
@@ -151,13 +154,18 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         else:
             filled = self._prefill(order)
         self._send(Progress("decode", order.number, 0, spec.n_predict))
-        parts = self._generate(filled, order.number)
+        if spec.traced:
+            trace = session.watch(filled, spec.n_predict - (spec.n_max or 0), self._tick(order.number))
+            parts, predicted = [trace.made], trace.predicted
+        else:
+            parts, predicted = self._generate(filled, order.number), ()
         measured = (restore_ns if kept else filled.prefill_ns) + sum(part.decode_ns for part in parts)
-        return self._sample(order, parts, restore_ns if kept else None, clock() - begun - measured)
+        sample = self._sample(order, parts, restore_ns if kept else None, clock() - begun - measured)
+        return self._with_drafts(sample, predicted) if predicted else sample
 
     def _generate(self, filled: Filled, number: int) -> list[Generation]:
         """The round's tokens, those of each turn of a conversation apart."""
-        spec, session, send = self._spec, self._session, self._send
+        spec, session = self._spec, self._session
         # One for all turns, and a new one each round: a round knows nothing that it did not find out itself.
         control = Control(spec.n_max) if spec.auto and spec.n_max else None
         parts: list[Generation] = []
@@ -165,14 +173,24 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         for turns_left in range(len(self._turns) + 1, 0, -1):
             if parts:
                 filled = session.add(filled, parts[-1], self._turns[-turns_left])
-            before, wanted = spec.n_predict - left, left // turns_left
-            left -= wanted
-
-            def tick(made: int, before: int = before) -> None:
-                send(Progress("decode", number, before + made, spec.n_predict))
-
+            wanted = left // turns_left
+            tick = self._tick(number, spec.n_predict - left)
             parts.append(session.go_on(filled, wanted, tick, **self._schedule, control=control))
+            left -= wanted
         return parts
+
+    def _tick(self, number: int, before: int = 0) -> Callable[[int], None]:
+        total = self._spec.n_predict
+        return lambda made: self._send(Progress("decode", number, before + made, total))
+
+    def _with_drafts(self, sample: RoundSample, predicted: Sequence[int]) -> RoundSample:
+        model = self._session.model
+        # Part of a character stays readable, and two parts stay different.
+        pieces = [
+            model.piece(token).decode("utf-8", "backslashreplace")
+            for token in distinct(sample.tokens, predicted)
+        ]
+        return replace(sample, predicted=list(predicted), pieces=pieces)
 
     def _find(self, number: int) -> Kept | None:
         if self._kept is None and self._states is not None:
@@ -250,6 +268,8 @@ def _state_key(request: Request, build: Build, session: Session, prompt: list[in
         "full_layers": list(spec.full_layers or ()),
         "mtp": spec.mtp,
         "ignore_eos": spec.ignore_eos,
+        # What the MTP block keeps of a prompt; a key from before there was another way stays valid.
+        **({"before_norm": True} if spec.before_norm else {}),
     }
 
 
@@ -273,6 +293,7 @@ def session_options(spec: CellSpec) -> SessionOptions:
         p_min=spec.p_min or 0.0,
         n_gpu_layers=ALL_LAYERS if spec.n_gpu_layers == "all" else spec.n_gpu_layers,
         ignore_eos=spec.ignore_eos,
+        bisect=Bisect(spec.draft_history, spec.before_norm),
     )
 
 
