@@ -47,14 +47,18 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
 
     Args:
         spec: the cell; its place in the plan and its number of rounds do not count.
-        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) the
-            cell's own counts.
+        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) and the
+            RPC servers (`rpc HOST:PORT`) the cell's own count.
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
     if not spec.forced:
         # Journals from before there were such cells stay valid.
         del row["forced"]
+    # The server behind an address counts, not its port.
+    row["rpc"] = [identity.get(f"rpc {server}", server) for server in spec.rpc]
+    if not spec.rpc:
+        del row["rpc"]
     own = {name: value for name, value in identity.items() if name in (f"text {spec.workload}", *_SHARED)}
     text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -2,7 +2,8 @@ import subprocess
 from pathlib import Path
 
 import llamacpp_tools
-from llamacpp_tools.results.provenance import box, checkout_state, cpu_info, provenance, with_device
+from llamacpp_tools.processor import cpu_info
+from llamacpp_tools.results.provenance import box, checkout_state, provenance, with_device
 
 
 def make_checkout(folder, package="llamacpp_tools"):
