@@ -11,6 +11,7 @@ EVERY_ADDRESS = "0.0.0.0"
 DEFAULT_PORT = 50052
 # The next port above the server's own is the identity's.
 MOST_PORT = 65534
+FORM = f"HOST:PORT with a name or an IPv4 address and a port from 1 to {MOST_PORT}"
 # Upstream's client takes the first colon for the port's, and looks names up as IPv4.
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):(?P<port>\d{1,5})")
 
@@ -23,9 +24,7 @@ def parse(address: str) -> tuple[str, int]:
     """
     found = _ADDRESS.fullmatch(address)
     if found is None or not 1 <= int(found["port"]) <= MOST_PORT:
-        raise BadInput(
-            f"{address!r} is no HOST:PORT with a name or an IPv4 address and a port from 1 to {MOST_PORT}"
-        )
+        raise BadInput(f"{address!r} is no {FORM}")
     return found["host"], int(found["port"])
 
 

@@ -291,7 +291,9 @@ class RpcServer(Closing):
 
     def _last_words(self) -> str:
         said = [line for line in list(self._lines) if not _DEVICE.match(line)]
-        return f": {said[-1].strip()[:200]}" if said else ""
+        # What was wrong comes before what follows from it.
+        wrong = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+        return f": {(wrong or said[-1:])[0].strip()[:200]}" if said else ""
 
 
 def as_json(server: RpcServer) -> dict[str, object]:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from llamacpp_tools.errors import BadInput
+from llamacpp_tools.rpc.address import FORM as ADDRESS_FORM
 from llamacpp_tools.rpc.address import parse as parse_address
 from llamacpp_tools.sizes import size_in_bytes
 from llamacpp_tools.sweep.cell import MODES, Mode, uses_swa
@@ -59,8 +60,8 @@ def _as_server_axis(value: Any) -> Any:
 def _address(value: str) -> str:
     try:
         parse_address(value)
-    except BadInput as error:
-        raise ValueError(f"holds {error}") from None
+    except BadInput:
+        raise ValueError(f"must be {ADDRESS_FORM}, not {value!r}") from None
     return value
 
 
