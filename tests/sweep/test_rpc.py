@@ -27,11 +27,11 @@ pytestmark = pytest.mark.build
 
 CONFIG = """
 name: boxes
-model: {{miniature: {{ballast_weights: 40MB, ballast_kv: 512}}}}
+model: {{miniature: {{ballast_weights: 20MB, ballast_kv: 512}}}}
 context: {{n_ubatch: 128, threads: 1, flash_attn: false, rpc: {rpc}}}
 swa: {{window: 256, full_layers: [11]}}
 modes: {modes}
-depths: [600]
+depths: [400]
 workloads: [maintenance_log]
 generate: {{n_predict: {n_predict}}}
 rounds: {rounds}
@@ -48,7 +48,7 @@ def servers(with_rpc: Build) -> Iterator[list[RpcServer]]:
 
 def written(folder: Path, **settings: Any) -> Path:
     path = folder / "boxes.yaml"
-    usual = {"modes": ["dense", "swa", "mtp", "swa+mtp"], "n_predict": 24, "rounds": 2}
+    usual = {"modes": ["dense", "swa", "mtp", "swa+mtp"], "n_predict": 20, "rounds": 2}
     path.write_text(CONFIG.format(**{**usual, **{key: json.dumps(value) for key, value in settings.items()}}))
     return path
 
