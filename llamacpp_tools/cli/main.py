@@ -24,6 +24,7 @@ from llamacpp_tools.cli import (
     patches,
     rebase,
     report,
+    rpcserver,
     sanity,
     sweep,
 )
@@ -73,6 +74,7 @@ _add("doctor", doctor.doctor, "llt doctor --json")
 _add("rebase", rebase.rebase, "llt rebase --check --onto v0.5.0")
 _add("drift", drift.drift, "llt drift --to v0.5.0")
 _add("build", build.build, "llt build --vulkan --tools")
+_add("rpc-server", rpcserver.rpc_server, "llt rpc-server --port 50052")
 _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
 _add(
     "report",

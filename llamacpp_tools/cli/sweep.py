@@ -191,6 +191,11 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: at most {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
+    for servers in dict.fromkeys(cell.rpc for cell in planned.cells if cell.rpc):
+        numbers = [cell.index + 1 for cell in planned.cells if cell.rpc == servers]
+        typer.echo(
+            f"note: RPC servers hold layers of {len(numbers)} cells from {numbers[0]} on: {', '.join(servers)}"
+        )
     for note in dict.fromkeys(filter(None, map(unbounded, planned.cells))):
         typer.echo(f"note: {note}")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamacpp_tools import home
@@ -19,6 +19,7 @@ from llamacpp_tools.results.precision import narrow_enough
 from llamacpp_tools.results.provenance import provenance
 from llamacpp_tools.results.record import Record, ResultNotWritten
 from llamacpp_tools.results.schema import Document
+from llamacpp_tools.rpc.identity import ServerIdentity
 from llamacpp_tools.sweep import identity, local
 from llamacpp_tools.sweep.fit import check_files, check_fit
 from llamacpp_tools.sweep.gate import Gate
@@ -29,6 +30,7 @@ from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import Plan
 from llamacpp_tools.sweep.room import Room
 from llamacpp_tools.sweep.runner import Sinks, Sweep
+from llamacpp_tools.sweep.servers import OverServers, servers_of
 from llamacpp_tools.sweep.stop import heeding_signals
 from llamacpp_tools.workloads import MEASURED_SEED
 
@@ -59,11 +61,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Ready:
-    """The build and the model of a plan, both checked."""
+    """The build, the model and the RPC servers of a plan, all checked."""
 
     build: Build
     model: Path
     header: GgufHeader
+    servers: Mapping[str, ServerIdentity] = field(default_factory=dict)
 
 
 class Stopped(LltError):
@@ -88,17 +91,20 @@ def ready(planned: Plan, writing: Writing) -> Ready:
 
     Raises:
         BadInput: a file is missing, or the plan does not fit the model.
-        MissingTool: there is no such build.
+        MissingTool: there is no such build, or an RPC server is not there.
+        CheckFailed: an RPC server is of another build.
     """
     settings = planned.config
     check_files(planned)
     check_fit(planned, model_header(settings.model))
-    build = manifest.find(settings.build.backend, settings.build.variant)
+    is_spread = any(cell.rpc for cell in planned.cells)
+    build = manifest.find(settings.build.backend, settings.build.variant, is_spread)
+    servers = servers_of(planned, build.manifest)
     with writing(in_words(settings.model)) as progress:
         model = model_file(settings.model, progress)
     header = check_gguf(model)
     check_fit(planned, header)
-    return Ready(build, model, header)
+    return Ready(build, model, header, servers)
 
 
 def measure(
@@ -126,7 +132,7 @@ def measure(
     options = options or Options()
     now = now or datetime.datetime.now(datetime.UTC)
     device = identity.ask_device(parts.build.path)
-    known = provenance(parts.build.data, parts.model, device.driver)
+    known = provenance(parts.build.data, parts.model, device.driver, parts.servers)
     with Journal(journal_path(path)) as journal:
         begun = {"date": now.isoformat(timespec="seconds"), "llt_commit": known.llt_commit}
         journal.begin({**begun, "load_average": known.load_average})
@@ -154,26 +160,32 @@ def _sweep(planned: Plan, parts: Ready, device: identity.Device, options: Option
     settings = planned.config
     digest = model_sha256(*parts.header.files)
     width = options.until_width
+    servers, here = parts.servers, parts.build.manifest
+    known = identity.identity(settings, digest, here.code_sha256, device, servers)
+    executor = local.LocalExecutor(
+        parts.model.absolute(),
+        parts.build.path,
+        MEASURED_SEED,
+        model_sha256=digest,
+        model_bytes=parts.header.file_size,
+        driver=device.driver or "",
+        states=home.depth_dir() if options.keep_prefills else None,
+        states_cap=settings.depth_state.cap,
+        servers={address: known[f"rpc {address}"] for address in servers},
+    )
+    free = {address: sum(each.free_bytes for each in server.devices) for address, server in servers.items()}
     return Sweep(
         planned,
-        local.LocalExecutor(
-            parts.model.absolute(),
-            parts.build.path,
-            MEASURED_SEED,
-            model_sha256=digest,
-            model_bytes=parts.header.file_size,
-            driver=device.driver or "",
-            states=home.depth_dir() if options.keep_prefills else None,
-            states_cap=settings.depth_state.cap,
-        ),
+        OverServers(executor, servers, here) if servers else executor,
         journal,
-        identity.identity(settings, digest, parts.build.manifest.code_sha256, device),
+        known,
         Gate(Thermometer(MachineSensors(gpu=device.memory_bytes is not None)), settings.thermal),
-        Room.now(parts.header, device, options.force),
+        Room.now(parts.header, device, options.force, free),
         prefills=settings.prefills if options.keep_prefills else settings.rounds,
         fresh=settings.workers == "fresh",
         enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
         most_rounds=options.most_rounds,
+        remote_backends=frozenset(server.backend for server in servers.values()),
     )
 
 

@@ -27,11 +27,39 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class RpcServer(_Model):
+    """An RPC server that held layers: what it was built from, and what it computed on.
+
+    `tree` is git's hash of the patched source, which is the same on all machines of a sweep; `code_sha256` is one hash
+    over all its libraries, which need not be.
+    """
+
+    address: str
+    llt_version: str
+    pin: str
+    tree: str
+    series_digest: str
+    variant: str
+    backend: str
+    compiler: str
+    mitigation: str
+    code_sha256: str
+    libllama_sha256: str
+    ggml_sha256: str
+    rpc_server_sha256: str
+    protocol: str
+    n_threads: int
+    devices: list[str]
+    cpu_info: str
+    memory_bytes: int
+
+
 class Provenance(_Model):
     """Where the figures come from: enough to find the same library, device and machine again.
 
     `source` is `measured` for what llt measured, `published` for figures taken from a publication.
-    `load_average` is the last minute's, before the sweep began; `cpu_count` counts threads.
+    `load_average` is the last minute's, before the sweep began; `cpu_count` counts threads. `rpc_servers` held layers
+    beside this machine.
     """
 
     source: Literal["measured", "published"]
@@ -66,6 +94,7 @@ class Provenance(_Model):
     model_filename: str | None = None
     model_size: int | None = None
     model_n_params: int | None = None
+    rpc_servers: list[RpcServer] | None = None
 
 
 class Heat(_Model):
@@ -159,7 +188,8 @@ class Cell(_Model):
     and `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
     decode speed but `step_costs`, one entry for each draft length. A `traced` cell decoded plainly and drafted `n_max`
     tokens at each of its first `n_predict - n_max` tokens, which were dropped; `draft_history` and `before_norm` say
-    what those drafts saw (`engine.bisect`). Its speed means nothing either.
+    what those drafts saw (`engine.bisect`). Its speed means nothing either. `rpc` are the servers that were to hold
+    layers, and `layers` then says which device holds which.
     """
 
     id: str
@@ -197,6 +227,8 @@ class Cell(_Model):
     flash_attn: bool | Literal["auto"] | None = None
     n_gpu_layers: int | Literal["all"] | None = None
     threads: int | Literal["auto"] | None = None
+    rpc: list[str] = []
+    layers: dict[str, list[int]] | None = None
     n_threads: int | None = None
     avg_ts: float | None = None
     stddev_ts: float | None = None

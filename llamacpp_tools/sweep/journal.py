@@ -26,7 +26,14 @@ from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 VERSION = 1
 SUFFIX = ".journal.jsonl"
-_LATER = {"forced": False, "auto": False, "traced": False, "draft_history": True, "before_norm": False}
+_LATER = {
+    "forced": False,
+    "auto": False,
+    "traced": False,
+    "draft_history": True,
+    "before_norm": False,
+    "rpc": [],
+}
 _SHARED = ("model", "libraries", "device", "driver", "threads")
 
 Identity = Mapping[str, str]
@@ -48,11 +55,13 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
 
     Args:
         spec: the cell; its place in the plan and its number of rounds do not count.
-        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) the
-            cell's own counts.
+        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) and the
+            RPC servers (`rpc HOST:PORT`) the cell's own count.
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
+    # The server behind an address counts, not its port.
+    row["rpc"] = [identity.get(f"rpc {server}", server) for server in spec.rpc]
     # Journals from before there were such cells stay valid.
     for name, usual in _LATER.items():
         if row[name] == usual:

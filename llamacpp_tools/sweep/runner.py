@@ -76,6 +76,7 @@ class Sweep:
         fresh: a worker measures one round and is let go.
         enough: whether the rounds of a comparison show what is wanted; asked only with `most_rounds`.
         most_rounds: never more rounds of a cell than this.
+        remote_backends: those of the RPC servers that hold layers.
     """
 
     plan: Plan
@@ -90,6 +91,7 @@ class Sweep:
     fresh: bool = True
     enough: Enough | None = None
     most_rounds: int = 0
+    remote_backends: frozenset[str] = frozenset()
 
     def run(self) -> list[CellOutcome]:
         """Measure every round that the journal lacks.
@@ -128,7 +130,8 @@ class Sweep:
 
     def _final(self) -> list[CellOutcome]:
         full_kv = self.room.full_kv_bytes if self.room is not None else None
-        found = check(self.outcomes(), self.plan.config.build.backend in DETERMINISTIC, full_kv)
+        backends = {self.plan.config.build.backend} | self.remote_backends
+        found = check(self.outcomes(), backends <= DETERMINISTIC, full_kv)
         for outcome in found:
             if outcome.status == "invalid" and self._history(outcome.spec).status == "ok":
                 self.journal.ended(self.key(outcome.spec), "invalid", outcome.reason, 0.0, None)

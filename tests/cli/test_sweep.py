@@ -47,7 +47,7 @@ def bench(monkeypatch, tmp_path, tiny):
     command = (sys.executable, str(FAKE_WORKER))
     monkeypatch.setattr(local, "LocalExecutor", functools.partial(local.LocalExecutor, command=command))
     monkeypatch.setattr(identity, "ask_device", lambda manifest: identity.Device("CPU"))
-    monkeypatch.setattr(manifest, "find", lambda backend, variant: StubBuild())
+    monkeypatch.setattr(manifest, "find", lambda backend, variant, rpc=False: StubBuild())
     monkeypatch.chdir(tmp_path)
 
     def go(*arguments, how="ok", **changes):
