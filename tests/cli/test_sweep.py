@@ -114,7 +114,7 @@ def started(tmp_path, tiny, **env):
         "from llamacpp_tools.sweep import identity, local; from tests.cli.test_sweep import StubBuild;"
         f"local.LocalExecutor = functools.partial(local.LocalExecutor, command=(sys.executable, {str(FAKE_WORKER)!r}));"
         "identity.ask_device = lambda manifest: identity.Device('CPU');"
-        "manifest.find = lambda backend, variant: StubBuild();"
+        "manifest.find = lambda backend, variant, rpc=False: StubBuild();"
         "from llamacpp_tools.cli.main import main; main(sys.argv[1:])"
     )
     words = ["sweep", "small.yaml", "--out", "r.json"]
