@@ -132,11 +132,13 @@ class Cell(_Model):
     `first_divergence` is the first token position at which the output leaves that of the cell named in
     `reference`, null if it does not. `attempts` counts the runs of the sweep that began the cell. `draft_ms` and
     `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
-    decode speed but `step_costs`, one entry for each draft length.
+    decode speed but `step_costs`, one entry for each draft length. `box` is the name of the box that measured it, null
+    in a sweep of one machine.
     """
 
     id: str
     mode: Mode
+    box: str | None = None
     status: Status
     reason: str | None = None
     n_depth: int
@@ -266,10 +268,19 @@ class DepthBlock(_Model):
     mtp_plus_swa: BlockRow | None = None
 
 
+class Box(_Model):
+    """One box of a sweep over several: its name, the machine in words, and where its figures come from."""
+
+    name: str
+    box: str
+    provenance: Provenance
+
+
 class Document(BaseModel):
     """The whole document; beside the fields below it has one `depth_2x2_...` block per depth.
 
-    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load.
+    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load. `boxes` are
+    those that measured a cell, empty in a sweep of one machine; `provenance` then has what they all share.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -284,6 +295,7 @@ class Document(BaseModel):
     model: str
     what: str
     provenance: Provenance
+    boxes: list[Box] = []
     config: dict[str, Any]
     cells: list[Cell]
     comparisons: list[Comparison] = []
