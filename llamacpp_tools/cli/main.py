@@ -16,6 +16,7 @@ from llamacpp_tools import __version__
 from llamacpp_tools.cli import (
     advise,
     build,
+    cluster,
     compare,
     doctor,
     drift,
@@ -25,6 +26,7 @@ from llamacpp_tools.cli import (
     report,
     sanity,
     sweep,
+    worker,
 )
 from llamacpp_tools.errors import Interrupted, LltError
 
@@ -81,6 +83,8 @@ _add(
 _add("compare", compare.compare, "llt compare before.json after.json --fail-over 2%")
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
 _add("sanity", sanity.sanity, "llt sanity --fail-over 5%")
+_add("worker", worker.worker, "llt worker tls://lab:8786 --certs certs --name strix")
+_add_group("cluster", cluster.app)
 _add_group("model", model.app)
 _add_group("patches", patches.app)
 

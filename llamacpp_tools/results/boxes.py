@@ -1,4 +1,4 @@
-"""The boxes of a sweep that ran the same cells on each: one box's result alone, and how fast they are beside each other.
+"""Boxes that ran the same cells: one box's result alone, and how fast they are beside each other.
 
 Boxes are compared as two result files are (`results.across`): what they measured was not measured side by side.
 """
@@ -14,7 +14,13 @@ def of_box(document: Document, name: str) -> Document:
     """What one box measured, as if it were a result of its own."""
     known = next(each for each in document.boxes if each.name == name)
     cells = [_alone(cell) for cell in document.cells if cell.box == name]
-    changes = {"cells": cells, "comparisons": [], "boxes": [], "provenance": known.provenance, "box": known.box}
+    changes = {
+        "cells": cells,
+        "comparisons": [],
+        "boxes": [],
+        "provenance": known.provenance,
+        "box": known.box,
+    }
     return document.model_copy(update=changes)
 
 

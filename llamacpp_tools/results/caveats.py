@@ -39,7 +39,10 @@ def caveats(document: Document, comparisons: Sequence[Comparison]) -> list[str]:
     found += _apart(cells, comparisons)
     found += [f"{name(cell)}: {note}." for cell in cells for note in cell.notes]
     found += _of_the_machine(document.provenance)
-    found.append("One model on one machine, a single stream with batch 1 and greedy decoding.")
+    for each in document.boxes:
+        found += [f"On the box {each.name}: {text}" for text in _of_the_machine(each.provenance)]
+    machines = "one machine" if len(document.boxes) < 2 else f"{len(document.boxes)} machines"
+    found.append(f"One model on {machines}, a single stream with batch 1 and greedy decoding.")
     return list(dict.fromkeys(found))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from llamacpp_tools import home
 from llamacpp_tools.build import manifest
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.errors import Interrupted, LltError
+from llamacpp_tools.errors import BadInput, Interrupted, LltError
 from llamacpp_tools.models.digest import model_sha256
 from llamacpp_tools.models.gguffile import Progress
 from llamacpp_tools.models.header import GgufHeader, check_gguf
@@ -136,7 +136,12 @@ def measure(
 
 
 def recorded(
-    planned: Plan, known: Provenance, path: Path, run: Run, now: datetime.datetime | None = None
+    planned: Plan,
+    known: Provenance,
+    path: Path,
+    run: Run,
+    now: datetime.datetime | None = None,
+    over_boxes: bool = False,
 ) -> Document:
     """Open the journal and the record, have `run` fill them, and finish the record with what it returns.
 
@@ -146,13 +151,22 @@ def recorded(
         path: the result file.
         run: measures; given the open journal and the record.
         now: the time.
+        over_boxes: whether it runs over several boxes; a sweep that began in the other way cannot be gone on with.
 
     Raises:
+        BadInput: it was begun in the other way.
         Stopped: it ended early; going on is possible.
         LltError: it ended before anything was measured, and left nothing behind.
     """
     now = now or datetime.datetime.now(datetime.UTC)
     with Journal(journal_path(path)) as journal:
+        if journal.cells and bool(journal.boxes) != over_boxes:
+            how = (
+                "over boxes: go on with --cluster or --hosts"
+                if journal.boxes
+                else "on one machine: go on without boxes"
+            )
+            raise BadInput(f"the sweep of {path} was begun {how}")
         begun = {"date": now.isoformat(timespec="seconds"), "llt_commit": known.llt_commit}
         journal.begin({**begun, "load_average": known.load_average})
         runs = [{key: row[key] for key in row if key not in _OF_THE_JOURNAL} for row in journal.begins]

@@ -84,11 +84,12 @@ def identity(config: SweepConfig, model_sha256: str, code_sha256: str, device: D
         "threads": str(auto_threads()),
     }
     for workload in config.workloads:
-        found[f"text {workload_label(workload)}"] = _text_sha256(workload)
+        found[f"text {workload_label(workload)}"] = text_sha256(workload)
     return found
 
 
-def _text_sha256(workload: str | FileWorkload) -> str:
+def text_sha256(workload: str | FileWorkload) -> str:
+    """What tells a workload's text from another."""
     if isinstance(workload, FileWorkload):
         return sha256_file(Path(workload.file))
     # A later version of llt may have other texts; their beginning tells.
