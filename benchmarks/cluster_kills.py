@@ -27,6 +27,7 @@ from typing import Any
 
 from common import ROOT
 
+from llamacpp_tools import home
 from llamacpp_tools.cluster import certs
 from llamacpp_tools.files import write_text_atomic
 from llamacpp_tools.results import document
@@ -65,11 +66,20 @@ class Lab:
         inside = [] if self.loopback else ["ip", "netns", "exec", f"llt-{place}"]
         with (self.folder / log).open("a") as file:
             process = subprocess.Popen(
-                [*inside, *LLT, *words], cwd=ROOT, env=os.environ | {"COLUMNS": "160"},
+                [*inside, *LLT, *words], cwd=ROOT, env=os.environ | {"COLUMNS": "160", "LLT_HOME": str(self.home(place))},
                 stdout=file, stderr=file, start_new_session=True, text=True,
             )  # fmt: skip
         self.running.append(process)
         return process
+
+    def home(self, place: str) -> Path:
+        """A home of its own for each box, with the builds and models of this machine and prefills of its own."""
+        own = self.folder / f"home-{place}"
+        if not own.is_dir():
+            own.mkdir()
+            for name in ("builds", "models"):
+                (own / name).symlink_to(home.llt_home() / name)
+        return own
 
     def scheduler(self) -> subprocess.Popen[str]:
         host = self.address.split("://")[1].split(":")[0]
@@ -164,9 +174,9 @@ def check(
     assert all(found[name].output_tokens == cell.output_tokens for name, cell in wanted.items())
     assert all(sorted(s.round for s in cell.samples) == [0, 1, 2] for cell in over.cells)
     assert all(cell.box in BOXES for cell in over.cells)
-    together = {(cell.n_depth, cell.workload): set() for cell in over.cells}
+    together: dict[tuple[int, str], set[str | None]] = {}
     for cell in over.cells:
-        together[cell.n_depth, cell.workload].add(cell.box)
+        together.setdefault((cell.n_depth, cell.workload), set()).add(cell.box)
     assert all(len(names) == 1 for names in together.values()), together
     journal = rounds(out)
     assert max(Counter(journal).values()) == 1, "a round is in the journal twice"
@@ -192,8 +202,10 @@ def run(lab: Lab, config: Path, folder: Path, say: Callable[[str], None]) -> lis
     assert done.returncode == 0, done.stderr.decode()
     say(f"on one machine: {len(document.read(alone).cells)} cells")
     scheduler = lab.scheduler()
+    until("the scheduler listens", lambda: "listens at" in (folder / "scheduler.log").read_text(), 30)
     workers = {name: lab.worker(name) for name in BOXES}
-    time.sleep(3)
+    logs = [folder / f"{name}.log" for name in BOXES]
+    until("three boxes have joined", lambda: all("has joined" in log.read_text() for log in logs), 60)
     sweep, kept = lab.sweep(config, out), []
     until(
         "three boxes have joined and rounds come", lambda: len(rounds(out)) >= 6 and joined(out) == set(BOXES)
