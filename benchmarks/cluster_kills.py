@@ -65,8 +65,9 @@ class Lab:
         """Start llt in a namespace, in a process group of its own."""
         inside = [] if self.loopback else ["ip", "netns", "exec", f"llt-{place}"]
         with (self.folder / log).open("a") as file:
+            env = os.environ | {"COLUMNS": "160", "LLT_HOME": str(self.home(place))}
             process = subprocess.Popen(
-                [*inside, *LLT, *words], cwd=ROOT, env=os.environ | {"COLUMNS": "160", "LLT_HOME": str(self.home(place))},
+                [*inside, *LLT, *words], cwd=ROOT, env=env,
                 stdout=file, stderr=file, start_new_session=True, text=True,
             )  # fmt: skip
         self.running.append(process)
