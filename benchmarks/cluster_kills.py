@@ -250,6 +250,8 @@ def main() -> None:
     asked.add_argument("--loopback", action="store_true", help="one network for all, without TLS")
     asked.add_argument("--keep", type=Path, help="leave logs and results in this folder")
     options = asked.parse_args()
+    # Whatever ends it, the namespaces go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     told: list[str] = []
     begun = time.monotonic()
 
