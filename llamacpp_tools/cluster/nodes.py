@@ -33,7 +33,8 @@ def settle() -> None:
 
 def quiet(verbose: bool = False) -> None:
     """Keep Dask's log to itself unless it is wanted: what a person has to know, llt says."""
-    for name in ("distributed", "distributed.core", "tornado.application", "asyncio"):
+    known = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
+    for name in ("distributed", *known, "tornado.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 

@@ -26,7 +26,9 @@ def test_a_plain_connection_leaves_no_machine(text):
         address(text)
 
 
-@pytest.mark.parametrize("text", ["lab:8786", "http://lab", "tls://", "tls://lab:99999", "tls://me@lab", "tls://a/b"])
+@pytest.mark.parametrize(
+    "text", ["lab:8786", "http://lab", "tls://", "tls://lab:99999", "tls://me@lab", "tls://a/b"]
+)
 def test_what_is_no_address(text):
     with pytest.raises(BadInput, match="no address of a scheduler"):
         address(text)
@@ -89,7 +91,10 @@ def test_who_may_not_speak_to_a_sealed_scheduler(start, sets, llt, tmp_path):
     with pytest.raises(CheckFailed, match="as a scheduler with TLS does"):
         knock(plain, None)
 
-    for words in (("worker", str(where), "--certs", theirs), ("cluster", "boxes", str(where), "--certs", theirs)):
+    for words in (
+        ("worker", str(where), "--certs", theirs),
+        ("cluster", "boxes", str(where), "--certs", theirs),
+    ):
         done = llt(*words)
         assert done.returncode == 1
         assert done.stderr.startswith("llt: the scheduler at") and "Traceback" not in done.stderr
@@ -123,7 +128,9 @@ def test_nothing_listens_that_was_not_asked_for(start):
     heard = box.said(r"listens at tcp://127.0.0.1:(\d+) and")
     for process, port in ((boss.process, address(where).port), (box.process, int(heard[1]))):
         known = psutil.Process(process.pid).net_connections()
-        assert [(c.laddr.ip, c.laddr.port) for c in known if c.status == psutil.CONN_LISTEN] == [("127.0.0.1", port)]
+        assert [(c.laddr.ip, c.laddr.port) for c in known if c.status == psutil.CONN_LISTEN] == [
+            ("127.0.0.1", port)
+        ]
 
 
 def test_two_boxes_of_one_name(start, scheduler, llt):
@@ -137,4 +144,6 @@ def test_who_has_joined(start, scheduler, llt):
     assert "no box has joined" in llt("cluster", "boxes", scheduler).stdout
     start("worker", scheduler, "--name", "b1").said("has joined")
     done = llt("cluster", "boxes", scheduler)
-    assert done.returncode == 0 and done.stdout.startswith("b1: ") and f"{os.cpu_count()} threads" in done.stdout
+    assert (
+        done.returncode == 0 and done.stdout.startswith("b1: ") and f"{os.cpu_count()} threads" in done.stdout
+    )
