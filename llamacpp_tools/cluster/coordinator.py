@@ -90,6 +90,7 @@ class Over:
         self._each = self.plan.config.place == "each"
         self._queue = Queue()
         self._links: dict[str, Link] = {}
+        self._seen: dict[str, Link] = {}
         self._loops: dict[str, asyncio.Task[None]] = {}
         # Boxes that were sent away, by name with their worker's address: started again, they may try again.
         self._sent_away: dict[tuple[str, str], str] = {}
@@ -171,7 +172,7 @@ class Over:
             if whole:
                 self._where[number] = whole[0]
             else:
-                self._queue.waiting.append(self._task(number, cells, next(iter(self._belongs(number)), None)))
+                self._queue.add(self._task(number, cells, next(iter(self._belongs(number)), None)))
 
     def _task(
         self, number: int, cells: Sequence[CellSpec], home: str | None, only: str | None = None
@@ -250,14 +251,18 @@ class Over:
 
     async def _look(self, client: Client) -> None:
         """Greet whoever has joined."""
-        for address, worker in (await alive(client)).items():
+        workers = await alive(client)
+        for link in self._seen.values():
+            if link.address not in workers:
+                link.gone.set()
+        for address, worker in workers.items():
             name = str(worker.get("name"))
             if name in self._loops or (name, address) in self._sent_away:
                 continue
             if "box" not in worker.get("resources", {}):
                 self._send_away(name, address, "it is no box: join it with `llt worker`")
                 continue
-            link = Link(client, name, address, silence_s=self.silence_s)
+            link = self._seen[name] = Link(client, name, address, silence_s=self.silence_s)
             self._loops[name] = asyncio.create_task(self._serve(link))
 
     async def _serve(self, link: Link) -> None:
@@ -347,7 +352,7 @@ class Over:
             ]
             for number, cells in enumerate(self._groups):
                 if number not in tried and not self._whole(number, link.name):
-                    self._queue.waiting.append(self._task(number, cells, link.name, only=link.name))
+                    self._queue.add(self._task(number, cells, link.name, only=link.name))
             own = sum(spec.rounds for spec in self.plan.cells)
         self.sinks.joined(link.name, in_words(known), own)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from llamacpp_tools.errors import CheckFailed, LltError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 # Below the lease, so that a box is given up before it gives up.
@@ -40,6 +43,7 @@ class Link:
         address: of its worker.
         about: what `box.greet` said.
         silence_s: seconds without an answer after which the box is taken to be gone.
+        gone: set when the scheduler has let go of its worker, so that no answer need be waited for.
     """
 
     client: Client
@@ -47,6 +51,7 @@ class Link:
     address: str
     about: Row = field(default_factory=dict)
     silence_s: float = SILENCE_S
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
     _job: str | None = None
 
     async def call(self, function: Callable[..., Any], *args: Any, timeout_s: float = CALL_S) -> Any:
@@ -56,15 +61,20 @@ class Link:
             BoxLost: no answer.
             LltError: the box's own word.
         """
+        asked = asyncio.ensure_future(self.client.run(function, *args, workers=[self.address]))
+        gone = asyncio.ensure_future(self.gone.wait())
         try:
-            found = await asyncio.wait_for(
-                self.client.run(function, *args, workers=[self.address]), timeout_s
-            )
-            return found[self.address]
+            await asyncio.wait({asked, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise BoxLost("its worker is gone" if self.gone.is_set() else "it does not answer")
+            return asked.result()[self.address]
         except LltError:
             raise
         except (TimeoutError, OSError, KeyError, ValueError) as error:
             raise BoxLost(f"it does not answer ({type(error).__name__})") from None
+        finally:
+            for each in (asked, gone):
+                each.cancel()
 
     async def run(
         self, job_id: str, order: Row, on_row: Callable[[Row], None], on_progress: Callable[[Row], None]
@@ -146,5 +156,6 @@ async def alive(client: Client) -> dict[str, Any]:
     try:
         known: dict[str, Any] = (await asyncio.wait_for(client.scheduler.identity(), CALL_S))["workers"]
     except (TimeoutError, OSError, AttributeError, RuntimeError, ValueError) as error:
-        raise SchedulerLost(f"the scheduler does not answer any more ({type(error).__name__})") from None
+        log.info("the scheduler: %s: %s", type(error).__name__, error)
+        raise SchedulerLost("the scheduler does not answer any more: start it again, then go on") from None
     return known

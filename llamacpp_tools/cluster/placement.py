@@ -7,6 +7,8 @@ rounds waits for that box, as long as there is anything else to do.
 
 from __future__ import annotations
 
+import bisect
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,7 +44,7 @@ class Queue:
     """What waits, what runs where, and what is done.
 
     Attributes:
-        waiting: in no order.
+        waiting: the longest first.
         running: by box.
         too_large: cells that a box cannot hold, by box.
     """
@@ -50,6 +52,17 @@ class Queue:
     waiting: list[Task] = field(default_factory=list)
     running: dict[str, Task] = field(default_factory=dict)
     too_large: dict[str, Collection[int]] = field(default_factory=dict)
+    _homes: Counter[str | None] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        tasks, self.waiting = self.waiting, []
+        for task in tasks:
+            self.add(task)
+
+    def add(self, task: Task) -> None:
+        """One more that waits."""
+        bisect.insort(self.waiting, task, key=_order)
+        self._homes[task.home] += 1
 
     def take(self, box: str, present: Collection[str]) -> Task | None:
         """The next task for a box; None if there is none that it should do now.
@@ -58,15 +71,23 @@ class Queue:
             box: who asks.
             present: all boxes that take part, `box` among them.
         """
-        best = min(
-            (task for task in self.waiting if self._may(task, box, present)),
-            key=lambda task: (*self._rank(task, box, present), -task.weight, task.index),
-            default=None,
-        )
-        if best is not None:
-            self.waiting.remove(best)
-            self.running[box] = best
-        return best
+        # Where nothing waits for this very box, the first that waits for nobody is it: no need to look further.
+        enough = 0 if self._homes[box] else 1
+        best, rank = None, 4
+        for at, task in enumerate(self.waiting):
+            if not self._may(task, box, present):
+                continue
+            found = self._rank(task, box, present)
+            if found < rank:
+                best, rank = at, found
+            if rank <= enough:
+                break
+        if best is None:
+            return None
+        taken = self.waiting.pop(best)
+        self._homes[taken.home] -= 1
+        self.running[box] = taken
+        return taken
 
     def done(self, box: str) -> None:
         """The box has finished its task."""
@@ -77,12 +98,13 @@ class Queue:
         task = self.running.pop(box, None)
         if task is not None:
             task.home = box if begun else task.home
-            self.waiting.append(task)
+            self.add(task)
 
     def leaves(self, box: str) -> list[Task]:
         """Take out what waits for this box alone, which will not come back."""
         gone = [task for task in self.waiting if task.only == box]
         self.waiting = [task for task in self.waiting if task.only != box]
+        self._homes.subtract(task.home for task in gone)
         return gone
 
     @property
@@ -100,13 +122,17 @@ class Queue:
         return not task.cells.intersection(self.too_large.get(box, ()))
 
     @staticmethod
-    def _rank(task: Task, box: str, present: Collection[str]) -> tuple[int]:
+    def _rank(task: Task, box: str, present: Collection[str]) -> int:
         if task.home == box:
-            return (0,)
+            return 0
         if task.home is None:
-            return (1,)
+            return 1
         # Another box's, begun there: last, and of these first those whose box is not here.
-        return (3 if task.home in present else 2,)
+        return 3 if task.home in present else 2
+
+
+def _order(task: Task) -> tuple[float, int]:
+    return (-task.weight, task.index)
 
 
 def weight(cells: Iterable[CellSpec]) -> float:
