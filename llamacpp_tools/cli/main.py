@@ -17,6 +17,7 @@ from llamacpp_tools.cli import (
     acceptance,
     advise,
     build,
+    cluster,
     compare,
     doctor,
     drift,
@@ -27,6 +28,7 @@ from llamacpp_tools.cli import (
     rpcserver,
     sanity,
     sweep,
+    worker,
 )
 from llamacpp_tools.errors import Interrupted, LltError
 
@@ -85,6 +87,8 @@ _add("compare", compare.compare, "llt compare before.json after.json --fail-over
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
 _add("acceptance", acceptance.acceptance, "llt acceptance miniature --class log --class code --lookahead 6")
 _add("sanity", sanity.sanity, "llt sanity --fail-over 5%")
+_add("worker", worker.worker, "llt worker tls://lab:8786 --certs certs --name strix")
+_add_group("cluster", cluster.app)
 _add_group("model", model.app)
 _add_group("patches", patches.app)
 

@@ -38,9 +38,12 @@ def caveats(document: Document, comparisons: Sequence[Comparison]) -> list[str]:
     found += _heat(cells) + _neighbours(cells) + _kept(cells, document.depth_state_check)
     found += _apart(cells, comparisons)
     found += [f"{name(cell)}: {note}." for cell in cells for note in cell.notes]
-    found += _of_the_machine(document.provenance)
+    found += _of_the_machine(document.provenance) if not document.boxes else []
+    for each in document.boxes:
+        found += [f"On the box {each.name}: {text}" for text in _of_the_machine(each.provenance)]
     found += _over_servers(cells)
-    where = "over several machines or processes" if any(cell.rpc for cell in cells) else "on one machine"
+    machines = "one machine" if len(document.boxes) < 2 else f"{len(document.boxes)} machines"
+    where = "over several machines or processes" if any(cell.rpc for cell in cells) else f"on {machines}"
     found.append(f"One model {where}, a single stream with batch 1 and greedy decoding.")
     return list(dict.fromkeys(found))
 

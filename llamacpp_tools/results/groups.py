@@ -16,10 +16,12 @@ from llamacpp_tools.sweep.cell import uses_mtp, uses_swa
 Key = tuple[object, ...]
 T = TypeVar("T")
 
-_BASE = ("n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads", "rpc")
+# Modes are compared on one box alone.
+_BASE = ("box", "n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads", "rpc")
 _RECIPE = ("window", "full_layers")
 _DRAFT = ("n_max", "p_min")
 _SHORT = {
+    "box": "box-",
     "n_ubatch": "ub",
     "n_batch": "b",
     "type_k": "k-",

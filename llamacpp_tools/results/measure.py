@@ -11,14 +11,14 @@ from pathlib import Path
 from llamacpp_tools import home
 from llamacpp_tools.build import manifest
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.errors import Interrupted, LltError
+from llamacpp_tools.errors import BadInput, Interrupted, LltError
 from llamacpp_tools.models.digest import model_sha256
 from llamacpp_tools.models.gguffile import Progress
 from llamacpp_tools.models.header import GgufHeader, check_gguf
 from llamacpp_tools.results.precision import narrow_enough
 from llamacpp_tools.results.provenance import provenance
 from llamacpp_tools.results.record import Record, ResultNotWritten
-from llamacpp_tools.results.schema import Document
+from llamacpp_tools.results.schema import Document, Provenance
 from llamacpp_tools.rpc.identity import ServerIdentity
 from llamacpp_tools.sweep import identity, local
 from llamacpp_tools.sweep.fit import check_files, check_fit
@@ -39,6 +39,8 @@ Keep = Callable[[Sequence[CellOutcome]], None]
 Show = Callable[[Plan, Keep], contextlib.AbstractContextManager[Sinks]]
 # Given what is written, shows (bytes written, bytes in all).
 Writing = Callable[[str], contextlib.AbstractContextManager[Progress | None]]
+# Measures what the journal lacks and returns the checked cells.
+Run = Callable[[Journal, Record], list[CellOutcome]]
 _OF_THE_JOURNAL = ("entry", "version")
 
 
@@ -129,17 +131,54 @@ def measure(
         Stopped: it ended early; going on is possible.
         LltError: it ended before anything was measured, and left nothing behind.
     """
-    options = options or Options()
-    now = now or datetime.datetime.now(datetime.UTC)
+    asked = options or Options()
     device = identity.ask_device(parts.build.path)
     known = provenance(parts.build.data, parts.model, device.driver, parts.servers)
+
+    def run(journal: Journal, record: Record) -> list[CellOutcome]:
+        return _run(_sweep(planned, parts, device, asked, journal), record, show)
+
+    return recorded(planned, known, path, run, now)
+
+
+def recorded(
+    planned: Plan,
+    known: Provenance,
+    path: Path,
+    run: Run,
+    now: datetime.datetime | None = None,
+    over_boxes: bool = False,
+) -> Document:
+    """Open the journal and the record, have `run` fill them, and finish the record with what it returns.
+
+    Args:
+        planned: the cells.
+        known: where the figures come from.
+        path: the result file.
+        run: measures; given the open journal and the record.
+        now: the time.
+        over_boxes: whether it runs over several boxes; a sweep that began in the other way cannot be gone on with.
+
+    Raises:
+        BadInput: it was begun in the other way.
+        Stopped: it ended early; going on is possible.
+        LltError: it ended before anything was measured, and left nothing behind.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
     with Journal(journal_path(path)) as journal:
+        if journal.cells and bool(journal.boxes) != over_boxes:
+            how = (
+                "over boxes: go on with --cluster or --hosts"
+                if journal.boxes
+                else "on one machine: go on without boxes"
+            )
+            raise BadInput(f"the sweep of {path} was begun {how}")
         begun = {"date": now.isoformat(timespec="seconds"), "llt_commit": known.llt_commit}
         journal.begin({**begun, "load_average": known.load_average})
         runs = [{key: row[key] for key in row if key not in _OF_THE_JOURNAL} for row in journal.begins]
         record = Record(path, planned, known, datetime.datetime.fromisoformat(str(runs[0]["date"])), runs)
         try:
-            return record.finish(_run(_sweep(planned, parts, device, options, journal), record, show))
+            return record.finish(run(journal, record))
         except LltError as error:
             if journal.run == 1 and not _worth_keeping(journal):
                 record.discard_if_empty()

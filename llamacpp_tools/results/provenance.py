@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,13 @@ def with_device(known: Provenance, outcome: CellOutcome) -> Provenance:
             "model_n_params": loaded.model_n_params,
         }
     )
+
+
+def common(known: Sequence[Provenance]) -> Provenance:
+    """What all of them say alike; null where they differ."""
+    first, *others = [each.model_dump() for each in known]
+    same = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    return Provenance(**{"source": "measured", **same})
 
 
 def box(known: Provenance) -> str:

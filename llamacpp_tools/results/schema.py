@@ -189,11 +189,13 @@ class Cell(_Model):
     decode speed but `step_costs`, one entry for each draft length. A `traced` cell decoded plainly and drafted `n_max`
     tokens at each of its first `n_predict - n_max` tokens, which were dropped; `draft_history` and `before_norm` say
     what those drafts saw (`engine.bisect`). Its speed means nothing either. `rpc` are the servers that were to hold
-    layers, and `layers` then says which device holds which.
+    layers, and `layers` then says which device holds which. `box` is the name of the box that measured it, null in a
+    sweep of one machine.
     """
 
     id: str
     mode: Mode
+    box: str | None = None
     status: Status
     reason: str | None = None
     n_depth: int
@@ -335,10 +337,19 @@ class DepthBlock(_Model):
     mtp_plus_swa: BlockRow | None = None
 
 
+class Box(_Model):
+    """One box of a sweep over several: its name, the machine in words, and where its figures come from."""
+
+    name: str
+    box: str
+    provenance: Provenance
+
+
 class Document(BaseModel):
     """The whole document; beside the fields below it has one `depth_2x2_...` block per depth.
 
-    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load.
+    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load. `boxes` are
+    those that measured a cell, empty in a sweep of one machine; `provenance` then has what they all share.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -353,6 +364,7 @@ class Document(BaseModel):
     model: str
     what: str
     provenance: Provenance
+    boxes: list[Box] = []
     config: dict[str, Any]
     cells: list[Cell]
     comparisons: list[Comparison] = []

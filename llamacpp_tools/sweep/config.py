@@ -322,6 +322,8 @@ class SweepConfig(_Section):
 
     `workers: fresh` measures each round in a process of its own, as a process has a speed of its own: where its memory
     came to lie stays with it. `kept` loads a model once for all rounds of a comparison, for one that loads slowly.
+
+    `place` counts over several boxes alone: `any` spreads the comparisons over them, `each` runs all on every box.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
@@ -339,6 +341,7 @@ class SweepConfig(_Section):
     workers: Literal["fresh", "kept"] = "fresh"
     prefills: Annotated[int, Field(ge=1, le=1000)] = 1
     depth_state: DepthStateConfig = DepthStateConfig()
+    place: Literal["any", "each"] = "any"
 
     @field_validator("model", mode="before")
     @classmethod

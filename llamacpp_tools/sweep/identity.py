@@ -96,15 +96,16 @@ def identity(
         # The same box is another one over another cable: its host counts as it is written, its port does not.
         found[f"rpc {address}"] = f"{parse_address(address)[0]} {server.figure_key}"
     for workload in config.workloads:
-        found[f"text {workload_label(workload)}"] = _text_sha256(workload)
+        found[f"text {workload_label(workload)}"] = text_sha256(workload)
     return found
 
 
-def _text_sha256(workload: Workload) -> str:
+def text_sha256(workload: Workload) -> str:
+    """What tells a workload's text from another."""
     if isinstance(workload, FileWorkload):
         return sha256_file(Path(workload.file))
     if isinstance(workload, TurnsWorkload):
-        return hashlib.sha256("".join(map(_text_sha256, workload.turns)).encode()).hexdigest()
+        return hashlib.sha256("".join(map(text_sha256, workload.turns)).encode()).hexdigest()
     # A later version of llt may have other texts; their beginning tells.
     return hashlib.sha256(prompt_text(workload, TEXT_CHARS).encode()).hexdigest()
 
