@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-miniature soak train-miniature clean
+.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-miniature bench-server-auto soak train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -63,6 +63,11 @@ bench-miniature: $(VENV)/.installed
 	$(BIN)/python benchmarks/miniature_steps.py
 	$(BIN)/python benchmarks/miniature_recall.py
 	$(BIN)/python benchmarks/miniature_acceptance.py
+
+# --spec-draft-auto through llama-server against plain decode and every fixed draft length (ten minutes)
+bench-server-auto: $(VENV)/.installed
+	$(BIN)/llt build --cpu --tools
+	$(BIN)/python benchmarks/server_auto.py
 
 # The full number of kills of a sweep and of its workers, and of rollbacks (about half an hour)
 soak: $(VENV)/.installed-test
