@@ -207,7 +207,7 @@ def _choice(setting: Setting, curves: dict[Recipe, Curve | None], assumed: int |
                 and not drafting.p_min
             ):
                 known[length] = _speeds(drafting, cell, stream + length)
-                checks.append(Measured(recipe, length, known[length], _gain(lasting, curve.costs, length)))
+                checks.append(Measured(recipe, length, known[length], foretold(lasting, curve.costs, length)))
         options += _drafts(recipe, gain, lasting, curve.costs, known)
     return Choice(setting, reference, tuple(options), options[0], tuple(checks), survivals, tuple(set_aside))
 
@@ -217,7 +217,7 @@ def _drafts(
 ) -> list[Option]:
     found = []
     for length in costs.lengths:
-        own = known.get(length) or _gain(lasting, costs, length)
+        own = known.get(length) or foretold(lasting, costs, length)
         found.append(
             Option(
                 recipe, length, own, product(gain, own), lasting.acceptance(length), costs.break_even(length),
@@ -227,11 +227,13 @@ def _drafts(
     return found
 
 
-def _gain(lasting: Survival, costs: StepCosts, length: int) -> Estimate:
-    """S(n)."""
+def foretold(lasting: Survival, costs: StepCosts, length: int) -> Estimate:
+    """S(n), decode speed with drafts of `length` over that without."""
     tokens, token_draws = lasting.expected(length)
     ratio = costs.ratio(length)
-    inverse = Estimate(1 / ratio.value, None if ratio.draws is None else 1 / ratio.draws)
+    # Rounds that differ by orders of magnitude have an interval from nothing to everything.
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = Estimate(1 / ratio.value, None if ratio.draws is None else 1 / ratio.draws)
     return product(Estimate(tokens, token_draws), inverse)
 
 

@@ -55,7 +55,8 @@ def of_ratios(above: Sequence[float], below: Sequence[float], stream: int) -> Es
         return Estimate(value)
     spread = float(np.std(logs, ddof=1)) / np.sqrt(len(logs))
     drawn = generator(stream).standard_t(len(logs) - 1, size=DRAWS)
-    return Estimate(value, np.exp(np.mean(logs) + spread * drawn))
+    with np.errstate(over="ignore"):
+        return Estimate(value, np.exp(np.mean(logs) + spread * drawn))
 
 
 def product(a: Estimate, b: Estimate) -> Estimate:

@@ -72,16 +72,21 @@ def costs_config(result: Document, longest: int = LONGEST) -> SweepConfig:
         raise BadInput(f"the configuration in {result.experiment} is not one of this version")
     if not any(uses_mtp(mode) for mode in config.modes):
         raise BadInput(f"{result.experiment} has no mode with MTP, so a draft has no cost")
-    # A length accepts half of it in the mean, so a turn makes this many tokens.
-    a_turn = BLOCK * sum(length / 2 + 1 for length in range(longest + 1))
     return config.model_copy(
         update={
             "name": f"{result.experiment}-costs"[:100],
             "draft": DraftConfig.model_validate({"n_max": longest, "forced": True}),
             "workloads": config.workloads[:1],
-            "generate": GenerateConfig(n_predict=int(TURNS * a_turn) + 1, ignore_eos=True),
+            "generate": GenerateConfig(n_predict=forced_length(longest), ignore_eos=True),
         }
     )
+
+
+def forced_length(longest: int) -> int:
+    """Tokens that a forced cell generates to go through drafts of 0 to `longest` `TURNS` times."""
+    # A length accepts half of it in the mean, so a turn makes this many tokens.
+    a_turn = BLOCK * sum(length / 2 + 1 for length in range(longest + 1))
+    return int(TURNS * a_turn) + 1
 
 
 def lacking(result: Document, costs: Document | None) -> bool:

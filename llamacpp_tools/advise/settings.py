@@ -72,7 +72,13 @@ def settings(cells: Iterable[Cell]) -> list[Setting]:
         branch = setting.branches.setdefault(recipe, Branch(recipe))
         if cell.forced:
             branch.forced = cell
+        elif cell.traced:
+            # Its drafts stand at every token, those of a generation only where a step begins.
+            continue
         elif uses_mtp(cell.mode):
+            # A length that changes is no length to advise, and none drafted tells of no draft.
+            if cell.auto or cell.n_max == 0:
+                continue
             branch.drafting.append(cell)
         else:
             branch.plain = cell

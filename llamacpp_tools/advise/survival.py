@@ -73,7 +73,7 @@ def survival(cell: Cell, n_max: int | None = None, stream: int = 0) -> Survival 
         return None
     steps = _steps(cell)
     if steps:
-        return _of_steps(steps, stream)
+        return of_steps(steps, stream)
     length = cell.n_max or n_max
     return None if length is None else _of_constant_chance(cell.acceptance, length)
 
@@ -102,7 +102,13 @@ def _ended_at(counts: list[int]) -> list[int]:
     return [at for at, (here, after) in enumerate(steps, 1) for _ in range(here - after)]
 
 
-def _of_steps(steps: Counts, stream: int) -> Survival:
+def of_steps(steps: Counts, stream: int) -> Survival:
+    """What (drafted, accepted) of each step tell; a step without a draft is left out of `steps`.
+
+    Args:
+        steps: at least one.
+        stream: numbers the random draws.
+    """
     table = np.asarray(steps)
     positions = np.arange(1, int(table[:, 0].max()) + 1)
     # [steps, positions]: whether all before was accepted and this was drafted, and whether this was accepted, too.

@@ -14,6 +14,7 @@ import typer
 
 from llamacpp_tools import __version__
 from llamacpp_tools.cli import (
+    acceptance,
     advise,
     build,
     compare,
@@ -80,6 +81,7 @@ _add(
 )
 _add("compare", compare.compare, "llt compare before.json after.json --fail-over 2%")
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
+_add("acceptance", acceptance.acceptance, "llt acceptance miniature --class log --class code --lookahead 6")
 _add("sanity", sanity.sanity, "llt sanity --fail-over 5%")
 _add_group("model", model.app)
 _add_group("patches", patches.app)

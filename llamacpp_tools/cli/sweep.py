@@ -198,7 +198,9 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
 def _draft(cell: CellSpec) -> str:
     if cell.n_max is None:
         return "-"
-    return f"0 to {cell.n_max}, forced" if cell.forced else f"{cell.n_max}, p {cell.p_min:g}"
+    if cell.forced or cell.auto:
+        return f"0 to {cell.n_max}, {'forced' if cell.forced else 'auto'}"
+    return f"{cell.n_max}, p {cell.p_min:g}" if cell.n_max else "0"
 
 
 def _headline(settings: SweepConfig) -> str:

@@ -44,6 +44,9 @@ class Decoder(Protocol):
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
         """Forget all, decode the prompt, return the token chosen after it."""
 
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos`, after what is there; return the token chosen after it."""
+
     def step(self, token: int, pos: int, out: Any, n_max: int, n_forced: int = BY_AGREEMENT) -> Step:
         """Decode `token` at `pos`; `out` (a C array of tokens) receives what follows it."""
 
@@ -74,15 +77,16 @@ class _Base(Handle):
             _ = self._sampler.handle
         self._target.model.library.raise_interrupt()
 
-    def _chunks(self, tokens: Sequence[int], decode: Any, tick: Tick | None) -> None:
+    def _chunks(self, tokens: Sequence[int], decode: Any, tick: Tick | None, pos: int = 0) -> None:
         self._ready()
         n_batch = self._target.options.n_batch
         held = self._ffi.new("llama_token[]", list(tokens))
         for begin in range(0, len(tokens), n_batch):
             count = min(n_batch, len(tokens) - begin)
-            status = decode(self.handle, held + begin, count, begin)
+            status = decode(self.handle, held + begin, count, pos + begin)
             if status != 0:
-                raise self._target.failed(status, f"the prefill of {len(tokens)} tokens at position {begin}")
+                where = f"the prefill of {len(tokens)} tokens at position {pos + begin}"
+                raise self._target.failed(status, where)
             if tick:
                 tick(begin + count, len(tokens))
 
@@ -107,7 +111,18 @@ class PlainDecoder(_Base):
             LltError: a decode failed.
         """
         self._target.clear()
-        self._chunks(tokens, self._lib.llt_plain_prefill, tick)
+        return self._fill(tokens, 0, tick)
+
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos`, after what is there; return the token chosen after it.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        return self._fill(tokens, pos, None)
+
+    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
+        self._chunks(tokens, self._lib.llt_plain_prefill, tick, pos)
         return int(self._lib.llt_plain_next(self.handle))
 
     def step(self, token: int, pos: int, out: Any, n_max: int = 0, n_forced: int = BY_AGREEMENT) -> Step:
@@ -154,7 +169,18 @@ class MtpDecoder(_Base):
         self._target.clear()
         self._draft.clear()
         self.reset()
-        self._chunks(tokens, self._lib.llt_mtp_prefill, tick)
+        return self._fill(tokens, 0, tick)
+
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos` in both contexts, after what is there; return the token chosen after it.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        return self._fill(tokens, pos, None)
+
+    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
+        self._chunks(tokens, self._lib.llt_mtp_prefill, tick, pos)
         return int(self._lib.llt_mtp_next(self.handle))
 
     def reset(self) -> None:
@@ -193,6 +219,40 @@ class MtpDecoder(_Base):
         step.draft_ns = told.draft_ns
         step.verify_ns = told.verify_ns
         return step
+
+    def watch(self, token: int, pos: int, n_draft: int, drafted: Any, out: Any) -> Step:
+        """Draft `n_draft` tokens after `token` (which stands at `pos`), drop them, and decode `token` alone.
+
+        `drafted` receives what was drafted, `out[0]` becomes the token chosen after `token`: the text is that of plain
+        decode.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        self._ready()
+        told = self._told
+        status = self._lib.llt_mtp_watch(self.handle, token, pos, n_draft, drafted, out, told)
+        if status != 0:
+            where = "draft" if told.status_draft else "target"
+            raise self._target.failed(status, f"the {where} decode at position {pos}")
+        step = self._step
+        step.n_drafted, step.n_accepted, step.n_tokens = told.n_drafted, 0, 1
+        step.draft_ns, step.verify_ns = told.draft_ns, told.verify_ns
+        return step
+
+    def bisect(self, history: bool, trunk_factors: Sequence[float], block_factors: Sequence[float]) -> None:
+        """Change what a draft sees, to find a fault (see `engine.bisect`); call it before a prefill.
+
+        Args:
+            history: False empties the MTP block's own cache before each draft.
+            trunk_factors, block_factors: [n_embd] each, for the trunk's hidden rows and the block's own; empty for the
+                rows as the library gives them.
+        """
+        factors = [
+            self._ffi.new("float[]", list(each)) if each else self._ffi.NULL
+            for each in (trunk_factors, block_factors)
+        ]
+        self._lib.llt_mtp_bisect(self.handle, history, *factors)
 
 
 def _banned(target: Context, ignore_eos: bool) -> tuple[Any, int]:

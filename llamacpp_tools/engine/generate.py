@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.decode import BY_AGREEMENT, Decoder, Tick
 
 TICK_NS = 50_000_000
@@ -41,6 +42,7 @@ class Generation:
         n_max: the longest draft that was allowed; 0 without MTP.
         step_drafted, step_accepted: tokens drafted and accepted in each step; empty without MTP.
         step_draft_ns: of each step's time, what the draft took; empty without MTP.
+        step_why: why each step drafted so many tokens (`control.Why`); empty without a controller.
     """
 
     tokens: tuple[int, ...]
@@ -50,6 +52,7 @@ class Generation:
     step_drafted: tuple[int, ...] = ()
     step_accepted: tuple[int, ...] = ()
     step_draft_ns: tuple[int, ...] = ()
+    step_why: tuple[int, ...] = ()
 
     @property
     def decode_ns(self) -> int:
@@ -113,10 +116,12 @@ class Limits:
 class Run:
     """A generation under way: iterate over it, once, for the tokens of each step; `done` is what came of it.
 
-    Only the steps are timed, so whoever iterates may take as long as they like.
+    Only the steps are timed, a controller's work with them, so whoever iterates may take as long as they like.
     """
 
-    def __init__(self, decoder: Decoder, filled: Filled, limits: Limits, ffi: Any) -> None:
+    def __init__(
+        self, decoder: Decoder, filled: Filled, limits: Limits, ffi: Any, control: Control | None = None
+    ) -> None:
         """Nothing is decoded yet.
 
         Args:
@@ -124,7 +129,9 @@ class Run:
             filled: what stands there.
             limits: when it ends.
             ffi: of the library that the decoder runs on.
+            control: chooses the length of each draft, up to `limits.n_max`; None for that length or the schedule's.
         """
+        self._control = control
         self._decoder = decoder
         self._filled = filled
         self._limits = limits
@@ -134,6 +141,7 @@ class Run:
         self._drafted: list[int] = []
         self._accepted: list[int] = []
         self._draft_ns: list[int] = []
+        self._why: list[int] = []
 
     def __iter__(self) -> Iterator[list[int]]:
         """The tokens of each step, the first being the one that the prefill gave.
@@ -146,14 +154,19 @@ class Run:
         drafting = limits.n_max > 0
         out = self._ffi.new("llama_token[]", limits.n_max + 1)
         forced = itertools.cycle(limits.accepts or (BY_AGREEMENT,))
-        lengths = itertools.cycle(limits.drafts or (limits.n_max,))
+        schedule = itertools.cycle(limits.drafts or (limits.n_max,))
+        control, why = self._control, self._why
+        choose = schedule.__next__ if control is None else control.choose
         pos = self._filled.n_prompt
         yield tokens[:1]
         while len(tokens) < limits.n_predict and tokens[-1] not in ends:
-            n_max = min(next(lengths), limits.n_predict - len(tokens) - 1)
             n_forced = next(forced)
             at = clock()
+            n_max = min(choose(), limits.n_predict - len(tokens) - 1)
             step = decode(tokens[-1], pos, out, n_max, n_forced)
+            if control is not None:
+                why.append(control.why)
+                control.told(step.n_drafted, step.n_accepted, step.draft_ns, step.verify_ns)
             self._step_ns.append(clock() - at)
             made = unpack(out, step.n_tokens)
             pos += step.n_tokens
@@ -178,11 +191,17 @@ class Run:
             tuple(self._drafted),
             tuple(self._accepted),
             tuple(self._draft_ns),
+            tuple(self._why),
         )
 
 
 def go_on(
-    decoder: Decoder, filled: Filled, limits: Limits, ffi: Any, tick: Callable[[int], None] | None = None
+    decoder: Decoder,
+    filled: Filled,
+    limits: Limits,
+    ffi: Any,
+    tick: Callable[[int], None] | None = None,
+    control: Control | None = None,
 ) -> Generation:
     """Generate after what stands in the caches.
 
@@ -192,12 +211,13 @@ def go_on(
         limits: when it ends.
         ffi: of the library that the decoder runs on.
         tick: called with the tokens generated so far, about every 50 ms, between two steps.
+        control: chooses the length of each draft; None for that of `limits`.
 
     Raises:
         LltError: a decode failed.
     """
     clock, count = time.perf_counter_ns, 0
-    run = Run(decoder, filled, limits, ffi)
+    run = Run(decoder, filled, limits, ffi, control)
     next_tick = clock() + TICK_NS
     with _uncollected():
         for made in run:

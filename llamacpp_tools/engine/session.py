@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamacpp_tools.closing import Closing
+from llamacpp_tools.engine.bisect import AS_USUAL, Bisect
 from llamacpp_tools.engine.context import Context, ContextOptions
+from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.decode import Decoder, MtpDecoder, PlainDecoder, Tick
 from llamacpp_tools.engine.generate import Filled, Generation, Limits, Run, fill, go_on
 from llamacpp_tools.engine.interrupt import interruptible
@@ -16,6 +19,7 @@ from llamacpp_tools.engine.model import ALL_LAYERS, Model
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.engine.sampling import Sampler, Sampling
 from llamacpp_tools.engine.stream import Stream
+from llamacpp_tools.engine.trace import Trace, watch
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.ffi.library import Library
 
@@ -27,28 +31,35 @@ class SessionOptions:
     Attributes:
         context: the target's context; `n_rs_seq` and `mtp` are set from `n_max`.
         recipe: the SWA recipe, None for full attention.
-        n_max: the longest draft in tokens, None for no MTP.
+        n_max: the longest draft in tokens, 0 for an MTP block that is loaded and drafts nothing, None for no MTP.
+        auto: choose the length of each draft from 0 to `n_max`, by what it costs and how long drafts survive
+            (`engine.control`).
         p_min: a draft ends before a token less probable than this.
         n_gpu_layers: layers on the GPU.
         ignore_eos: never end a text.
         draft_model: a file whose MTP block drafts (`models.extract` writes one); None for the model's own.
+        bisect: what a draft sees, other than usual, to find a fault.
     """
 
     context: ContextOptions
     recipe: Recipe | None = None
     n_max: int | None = None
+    auto: bool = False
     p_min: float = 0.0
     n_gpu_layers: int = ALL_LAYERS
     ignore_eos: bool = True
     draft_model: Path | None = None
+    bisect: Bisect = AS_USUAL
 
     def __post_init__(self) -> None:
         # A verification decodes the last token and the draft in one batch, and libllama asserts that it fits.
         most = min(self.context.n_ctx, self.context.n_batch) - 1
-        if self.n_max is not None and not 1 <= self.n_max <= most:
-            raise BadInput(f"n_max is a number of tokens from 1 to {most}, below n_batch, not {self.n_max!r}")
+        if self.n_max is not None and not 0 <= self.n_max <= most:
+            raise BadInput(f"n_max is a number of tokens from 0 to {most}, below n_batch, not {self.n_max!r}")
         if not 0 <= self.p_min <= 1:
             raise BadInput(f"p_min is a probability, not {self.p_min!r}")
+        if self.auto and (not self.n_max or self.p_min):
+            raise BadInput("auto chooses the length of drafts: it takes n_max, the longest one, and no p_min")
         if self.draft_model is not None and self.n_max is None:
             raise BadInput(f"{self.draft_model} is to draft, and n_max does not say how many tokens")
 
@@ -68,6 +79,8 @@ class Session(Closing):
         self.draft: Context | None = None
         self._draft_model: Model | None = None
         self._decoder: Decoder
+        # What it learns of the machine in one text serves the next.
+        self._control = Control(options.n_max) if options.auto and options.n_max else None
         try:
             if options.n_max is None:
                 self.target = Context(self.model, options.context)
@@ -82,7 +95,12 @@ class Session(Closing):
         drafting = self._drafting_model(options)
         self.target = Context(self.model, replace(options.context, n_rs_seq=n_max))
         self.draft = Context(drafting, replace(options.context, mtp=True))
-        return MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
+        decoder = MtpDecoder(self.target, self.draft, n_max, options.p_min, options.ignore_eos)
+        if options.bisect != AS_USUAL:
+            decoder.bisect(
+                options.bisect.history, *options.bisect.factors(self.model.header, drafting.header)
+            )
+        return decoder
 
     def _drafting_model(self, options: SessionOptions) -> Model:
         header = self.model.header
@@ -144,7 +162,10 @@ class Session(Closing):
                     self._decoder.sample_with(sampler)
                     stack.callback(self._decoder.sample_with, None)
                 stack.enter_context(interruptible(self.model.library))
-                yield Run(self._decoder, fill(self._decoder, tokens), limits, self.model.library.ffi)
+                if self._control is not None:
+                    self._control.begin()
+                filled = fill(self._decoder, tokens)
+                yield Run(self._decoder, filled, limits, self.model.library.ffi, self._control)
 
         return Stream(self.model, begin, limits.ends)
 
@@ -166,8 +187,17 @@ class Session(Closing):
         tick: Callable[[int], None] | None = None,
         accepts: Sequence[int] = (),
         drafts: Sequence[int] = (),
+        control: Control | None = None,
     ) -> Generation:
         """Generate after what stands in the caches (see `generate.go_on`, and `generate.Limits` for the schedules).
+
+        Args:
+            filled: what stands there.
+            n_predict: tokens to generate.
+            tick: called with the tokens generated so far.
+            accepts, drafts: schedules.
+            control: chooses the draft lengths, and may have been in use before; None for a new one, where the session
+                is `auto`.
 
         Raises:
             BadInput: the context is too small for it, or a draft is to be longer than `n_max`.
@@ -179,8 +209,44 @@ class Session(Closing):
                 f"a draft of {max(drafts)} tokens is longer than n_max, which is {self.options.n_max}"
             )
         limits = self._limits(n_predict, (), accepts, drafts)
+        if control is None and self.options.auto and self.options.n_max:
+            control = Control(self.options.n_max)
         with interruptible(self.model.library):
-            return go_on(self._decoder, filled, limits, self.model.library.ffi, tick)
+            return go_on(self._decoder, filled, limits, self.model.library.ffi, tick, control)
+
+    def add(self, filled: Filled, done: Generation, tokens: Sequence[int]) -> Filled:
+        """Prefill `tokens` after a generation, as a conversation's next turn; what stands there then.
+
+        Args:
+            filled: what the generation went on from.
+            done: the generation, of at least one token.
+            tokens: token ids, at least one.
+
+        Raises:
+            BadInput: the context is too small for it.
+            LltError: a decode failed.
+        """
+        # The last token was chosen and not decoded yet.
+        begin = filled.n_prompt + len(done.tokens) - 1
+        self._check_room(begin, 1 + len(tokens))
+        with interruptible(self.model.library):
+            begun = time.perf_counter_ns()
+            token = self._decoder.append([done.tokens[-1], *tokens], begin)
+            return Filled(begin + 1 + len(tokens), token, time.perf_counter_ns() - begun)
+
+    def watch(self, filled: Filled, n_predict: int, tick: Callable[[int], None] | None = None) -> Trace:
+        """Generate greedily as plain decode does, and have the MTP block draft at each token (see `trace.watch`).
+
+        Raises:
+            BadInput: the session drafts nothing, or the context is too small.
+            LltError: a decode failed.
+        """
+        if not isinstance(self._decoder, MtpDecoder):
+            raise BadInput("there is nothing to watch: the session drafts nothing (n_max is not set)")
+        lookahead = self.options.n_max or 0
+        self._check_room(filled.n_prompt, n_predict + lookahead)
+        with interruptible(self.model.library):
+            return watch(self._decoder, filled, n_predict, lookahead, self.model.library.ffi, tick)
 
     def run(
         self,

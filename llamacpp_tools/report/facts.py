@@ -71,16 +71,19 @@ def runs(result: Document) -> list[dict[str, str]]:
 
 
 def sweep_file(result: Document) -> str:
-    """The configuration as a sweep file, every default written out."""
+    """The configuration as a sweep file, every default written out; empty where another command measured it."""
+    if result.acceptance is not None:
+        return ""
     # Letters beyond ASCII are escaped: among them are some that would turn the text around them.
     return str(yaml.safe_dump(as_written(result.config), sort_keys=False, default_flow_style=None, width=100))
 
 
 def commands(result: Document) -> list[str]:
-    """What measures the same again, with `sweep_file` saved as `sweep.yaml`."""
+    """What measures the same again, with `sweep_file` saved as `sweep.yaml` where there is one."""
     backend = result.backend if result.backend in ("cpu", "vulkan", "cuda", "rpc") else "cpu"
     variant = " --variant stock" if result.provenance.variant == "stock" else ""
-    return [f"llt build --{backend}{variant}", "llt sweep sweep.yaml"]
+    again = result.acceptance.command if result.acceptance is not None else "llt sweep sweep.yaml"
+    return [f"llt build --{backend}{variant}", again]
 
 
 def _settings(config: dict[str, Any]) -> dict[str, str]:

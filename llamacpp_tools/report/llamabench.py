@@ -84,7 +84,7 @@ def to_sql(found: Sequence[Row]) -> str:
 
 
 def _result(story: Story, by_mode: bool) -> Iterator[Row]:
-    usable = [cell for cell in story.result.cells if cell.status == "ok" and not cell.forced]
+    usable = [cell for cell in story.result.cells if cell.status == "ok" and cell.has_speed]
     if not by_mode:
         axes = [name for name in varying(usable) if name not in _OWN_COLUMNS]
         for cell in usable:

@@ -28,48 +28,50 @@ def markdown(stories: Sequence[Story]) -> str:
     parts = [_result(story) for story in stories]
     apart = differences(stories)
     if apart:
-        heads = ("", *(_text(story.name) for story in stories))
-        rows = [(_text(each.name), *map(_text, each.values)) for each in apart]
-        parts.append("## What differs between the results\n\n" + _table(heads, rows, numbers=False))
+        heads = ("", *(escaped(story.name) for story in stories))
+        rows = [(escaped(each.name), *map(escaped, each.values)) for each in apart]
+        parts.append("## What differs between the results\n\n" + table(heads, rows, numbers=False))
     return "\n\n".join(parts) + "\n"
 
 
 def _result(story: Story) -> str:
     result = story.result
-    about = ", ".join(_text(each) for each in (result.model, result.box, result.backend, result.date) if each)
-    blocks = [f"# {_text(story.name)}", about, _text(result.what)]
+    about = ", ".join(
+        escaped(each) for each in (result.model, result.box, result.backend, result.date) if each
+    )
+    blocks = [f"# {escaped(story.name)}", about, escaped(result.what)]
     if story.verdicts:
         heads = ("", "fastest", "decode t/s", "vs dense", "")
         rows = [
-            (_text(each.sheet.group.label), each.line.name, each.line.decode, _gain(each.gain), each.remark)
+            (escaped(each.sheet.group.label), each.line.name, each.line.decode, _gain(each.gain), each.remark)
             for each in story.verdicts
         ]
-        blocks += ["## Fastest mode", _table(heads, rows, numbers=False)]
+        blocks += ["## Fastest mode", table(heads, rows, numbers=False)]
     if story.rule:
-        blocks += ["## What to use", _list([_text(each) for each in story.rule])]
+        blocks += ["## What to use", bullets([escaped(each) for each in story.rule])]
     for sheet in story.sheets:
-        blocks.append(f"## {_text(capital(sheet.group.label))}")
+        blocks.append(f"## {escaped(capital(sheet.group.label))}")
         blocks.append(_sheet(sheet))
-        blocks += [_list([f"{_text(mark)} {words}" for mark, words in sheet.footnotes.items()])]
-        blocks.append(_list([_text(each) for each in story.said_of(sheet)]))
+        blocks += [bullets([f"{escaped(mark)} {words}" for mark, words in sheet.footnotes.items()])]
+        blocks.append(bullets([escaped(each) for each in story.said_of(sheet)]))
     if story.said_of_all:
-        blocks += ["## Findings", _list([_text(each) for each in story.said_of_all])]
+        blocks += ["## Findings", bullets([escaped(each) for each in story.said_of_all])]
     if story.troubles:
         bad = [
-            (each.mode, str(each.n_depth), *map(_text, (each.workload, each.status, each.reason)))
+            (each.mode, str(each.n_depth), *map(escaped, (each.workload, each.status, each.reason)))
             for each in story.troubles
         ]
         bad_heads = ("mode", "depth", "workload", "status", "reason")
-        blocks += ["## Cells without figures", _table(bad_heads, bad, numbers=False)]
+        blocks += ["## Cells without figures", table(bad_heads, bad, numbers=False)]
     if story.caveats:
-        blocks += ["## Caveats", _list([_text(each) for each in story.caveats])]
-    known = [(_text(name), _text(value)) for name, value in facts(result).items()]
-    blocks += ["## Where the figures come from", _table(("", ""), known, numbers=False)]
+        blocks += ["## Caveats", bullets([escaped(each) for each in story.caveats])]
+    known = [(escaped(name), escaped(value)) for name, value in facts(result).items()]
+    blocks += ["## Where the figures come from", table(("", ""), known, numbers=False)]
     gone_on = runs(result)
     if gone_on:
         keys = list(dict.fromkeys(key for run in gone_on for key in run))
-        each_run = [[_text(run.get(key, "")) for key in keys] for run in gone_on]
-        blocks += ["### Runs", _table([_text(key) for key in keys], each_run, numbers=False)]
+        each_run = [[escaped(run.get(key, "")) for key in keys] for run in gone_on]
+        blocks += ["### Runs", table([escaped(key) for key in keys], each_run, numbers=False)]
     if not story.published:
         blocks += ["## To measure it again", _again(story)]
     return "\n\n".join(block for block in blocks if block)
@@ -77,13 +79,21 @@ def _result(story: Story) -> str:
 
 def _again(story: Story) -> str:
     file, words = sweep_file(story.result), commands(story.result)
-    # A fence longer than any run of backticks in what it holds cannot be ended by it.
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", file)), default=0))
-    return (
-        f"With this as `sweep.yaml`:\n\n{fence}yaml\n{file}{fence}\n\n{fence}sh\n"
-        + "\n".join(words)
-        + f"\n{fence}"
-    )
+    if not file:
+        return script(words)
+    fence = fence_around(file)
+    return f"With this as `sweep.yaml`:\n\n{fence}yaml\n{file}{fence}\n\n{script(words)}"
+
+
+def script(commands: Sequence[str]) -> str:
+    """Commands as a block, whatever they hold."""
+    fence = fence_around("\n".join(commands))
+    return "\n".join([f"{fence}sh", *commands, fence])
+
+
+def fence_around(text: str) -> str:
+    """Backticks that no run of them in `text` can end."""
+    return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
 
 
 def _sheet(sheet: Sheet) -> str:
@@ -101,24 +111,27 @@ def _sheet(sheet: Sheet) -> str:
         for line in sheet.lines
     ]
     keep = [at for at in range(len(_HEADS)) if at == 0 or any(row[at] != NOTHING for row in rows)]
-    return _table(tuple(_HEADS[at] for at in keep), [tuple(row[at] for at in keep) for row in rows])
+    return table(tuple(_HEADS[at] for at in keep), [tuple(row[at] for at in keep) for row in rows])
 
 
 def _gain(gain: Gain | None) -> str:
     if gain is None:
         return NOTHING
-    return _text(gain.marked) + (f" ({gain.span})" if gain.span else "")
+    return escaped(gain.marked) + (f" ({gain.span})" if gain.span else "")
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
+    """A table of strings that are Markdown already; figures to the right unless `numbers` is False."""
     rule = ["---", *(("---:" if numbers else "---") for _ in heads[1:])]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows))
 
 
-def _list(items: Sequence[str]) -> str:
+def bullets(items: Sequence[str]) -> str:
+    """A list of items that are Markdown already."""
     return "\n".join(f"- {item}" for item in items)
 
 
-def _text(value: str) -> str:
-    escaped = _PUNCTUATION.sub(r"\\\1", plain(value))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def escaped(value: str) -> str:
+    """`value` as text that Markdown takes literally."""
+    safe = _PUNCTUATION.sub(r"\\\1", plain(value))
+    return safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -94,7 +94,7 @@ class Panels:
 def panels(story: Story) -> Panels:
     """Everything that can be plotted of one result."""
     usable = [cell for cell in story.result.cells if cell.status == "ok"]
-    free = [cell for cell in usable if not cell.forced]
+    free = [cell for cell in usable if cell.has_speed]
     made: list[Panel] = []
     left_out: list[str] = []
     for found, why in (
@@ -225,7 +225,7 @@ def _costs(cells: Sequence[Cell]) -> list[Panel]:
             rows = tuple(f"{cost.n_max} drafted" for cost in costs)
             found.append(Panel("What a step costs", title, "stacks", "ms", "", (series,), rows))
     split = [
-        cell for cell in cells if cell.draft_ms is not None and cell.verify_ms is not None and not cell.forced
+        cell for cell in cells if cell.draft_ms is not None and cell.verify_ms is not None and cell.has_speed
     ]
     for key in dict.fromkeys((cell.workload, cell.n_depth) for cell in split):
         named = _by_mode([cell for cell in split if (cell.workload, cell.n_depth) == key])

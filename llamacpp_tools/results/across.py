@@ -28,7 +28,7 @@ from llamacpp_tools.sweep.validity import first_difference
 FAIL_OVER = 0.03
 _PARAMETERS = (
     "mode", "n_depth", "workload", "n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads",
-    "window", "full_layers", "n_max", "p_min", "n_predict", "ignore_eos",
+    "window", "full_layers", "n_max", "auto", "p_min", "n_predict", "ignore_eos",
 )  # fmt: skip
 
 APART = (
@@ -138,7 +138,7 @@ def across(
 def _by_parameters(cells: Sequence[Cell]) -> dict[Key, Cell]:
     found: dict[Key, Cell] = {}
     for cell in cells:
-        if not cell.forced:
+        if cell.has_speed:
             values = [getattr(cell, name) for name in _PARAMETERS]
             found.setdefault(tuple(tuple(v) if isinstance(v, list) else v for v in values), cell)
     return found

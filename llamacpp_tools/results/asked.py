@@ -26,7 +26,10 @@ def asked(document: Document) -> SweepConfig | None:
 def missing(document: Document) -> list[CellSpec]:
     """The cells that were asked for and are not there, in the plan's order."""
     config = asked(document)
-    if config is None:
+    if config is None or any(
+        cell.traced or cell.forced for cell in document.cells if not config.draft.forced
+    ):
+        # The cells of `llt acceptance` are not those that its configuration alone would give.
         return []
     try:
         wanted = plan(config).cells

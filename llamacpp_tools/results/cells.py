@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from llamacpp_tools.results import statistics
 from llamacpp_tools.results.schema import Cell, Heat, Sample, StepCost
+from llamacpp_tools.results.steering import steering
 from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.forced import settled
 from llamacpp_tools.sweep.outcome import CellOutcome, Conditions
@@ -42,6 +43,10 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         n_max=spec.n_max,
         p_min=spec.p_min,
         forced=spec.forced,
+        auto=spec.auto,
+        traced=spec.traced,
+        draft_history=spec.draft_history,
+        before_norm=spec.before_norm,
         window=spec.window,
         full_layers=list(spec.full_layers) if spec.full_layers is not None else None,
         n_predict=spec.n_predict,
@@ -72,8 +77,14 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
     if not outcome.rounds:
         return cell
     figures = _prefill(outcome.rounds) | (
-        _costs(outcome.rounds) if spec.forced else _decode(outcome.rounds, spec.mtp)
+        _costs(outcome.rounds)
+        if spec.forced
+        else _text(outcome.rounds)
+        if spec.traced
+        else _decode(outcome.rounds, spec.mtp)
     )
+    if spec.auto:
+        figures["steering"] = steering(outcome.rounds)
     return cell.model_copy(update=figures)
 
 
@@ -123,6 +134,9 @@ def _sample(sample: RoundSample, conditions: Conditions) -> Sample:
         step_drafted=sample.step_drafted,
         step_accepted=sample.step_accepted,
         step_draft_ns=sample.step_draft_ns,
+        step_why=sample.step_why,
+        predicted=sample.predicted,
+        pieces=sample.pieces,
         output_sha256=token_hash(sample.tokens),
         filled=sample.filled,
         restore_ns=sample.restore_ns,
@@ -152,8 +166,6 @@ def _prefill(rounds: Sequence[RoundSample]) -> dict[str, object]:
 def _decode(rounds: Sequence[RoundSample], mtp: bool) -> dict[str, object]:
     speeds = _speeds([(sample.n_gen, sample.decode_ns) for sample in rounds])
     steps = [ns / 1e6 for sample in rounds for ns in sample.step_ns]
-    first = rounds[0]
-    ratio = distinct_word_ratio(first.text)
     return {
         "decode_tps": statistics.median(speeds),
         "decode_tps_interval": statistics.median_interval(speeds),
@@ -163,13 +175,21 @@ def _decode(rounds: Sequence[RoundSample], mtp: bool) -> dict[str, object]:
         "samples_ts": speeds,
         "step_ms_p50": statistics.percentile(steps, 50),
         "step_ms_p95": statistics.percentile(steps, 95),
+        **_text(rounds),
+        **(_acceptance(rounds) | _split(rounds) if mtp else {}),
+    }
+
+
+def _text(rounds: Sequence[RoundSample]) -> dict[str, object]:
+    first = rounds[0]
+    ratio = distinct_word_ratio(first.text)
+    return {
         "n_steps": sum(sample.n_steps for sample in rounds),
         "n_gen": first.n_gen,
         "distinct_word_ratio": round(ratio, 4) if ratio is not None else None,
         "output_sha256": token_hash(first.tokens),
         "output_tokens": first.tokens,
         "output_text": first.text,
-        **(_acceptance(rounds) | _split(rounds) if mtp else {}),
     }
 
 

@@ -72,7 +72,7 @@ def groups(cells: Sequence[Cell]) -> list[Group]:
 
     A forced cell tells what a step costs and no speed, so it is in none.
     """
-    cells = [cell for cell in cells if not cell.forced]
+    cells = [cell for cell in cells if cell.has_speed]
     varied = varying(cells)
     found: list[Group] = []
     for base in _distinct([_base(cell) for cell in cells]):
@@ -108,7 +108,7 @@ def _pick(members: Sequence[Cell], recipe: Key, draft: Key) -> dict[Mode, Cell]:
 
 
 def _key(cell: Cell, names: Sequence[str]) -> Key:
-    values = [getattr(cell, name) for name in names]
+    values = ["auto" if name == "n_max" and cell.auto else getattr(cell, name) for name in names]
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
 

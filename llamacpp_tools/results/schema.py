@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llamacpp_tools.results.lookahead import Lookahead
+
 SCHEMA: Literal[1] = 1
 BLOCK_PREFIX = "depth_2x2_"
 _BLOCK_KEY = re.compile(r"^depth_2x2_[A-Za-z0-9_.,+-]+$")
@@ -82,7 +84,10 @@ class Sample(_Model):
     in `restore_ns`; `other_ns` is what else the round took (warming up, keeping the prefill). `attempt` is the run
     of the sweep that measured it. `other_cpu` is how many CPUs other programs kept busy meanwhile. `throttled`
     marks a round whose clock was below nine tenths of the sweep's fastest round. With MTP `step_drafted`,
-    `step_accepted` and `step_draft_ns` have one entry per step: tokens drafted, tokens accepted, time spent drafting.
+    `step_accepted` and `step_draft_ns` have one entry per step: tokens drafted, tokens accepted, time spent drafting;
+    `step_why` says why a step of an automatic length drafted so many (`engine.control.Why`). Of a traced cell
+    `predicted` holds what was drafted at each position, flat, `n_max` tokens each, and `pieces` the text of each
+    token in that list or in the output, in the order of their ids.
     """
 
     round: int
@@ -95,6 +100,9 @@ class Sample(_Model):
     step_drafted: list[int] = []
     step_accepted: list[int] = []
     step_draft_ns: list[int] = []
+    step_why: list[int] = []
+    predicted: list[int] = []
+    pieces: list[str] = []
     drafted: list[int]
     accepted: list[int]
     output_sha256: str
@@ -105,6 +113,22 @@ class Sample(_Model):
     heat: Heat | None = None
     other_cpu: float | None = None
     throttled: bool = False
+
+
+class Steering(_Model):
+    """What an automatic draft length did, over all rounds.
+
+    `time_share` is the part of the decode time of each draft length, `reasons` that of each reason; `switches` are
+    changes of length in a round's mean. `best_fixed` is the length that would have given most tokens per second by the
+    survival and the step times that the rounds show, and `regret` how far the speed stayed behind that, as a share
+    of it (below 0 where it was faster, as it may be on a text that changes); null where the steps do not tell.
+    """
+
+    time_share: dict[int, float]
+    reasons: dict[str, float]
+    switches: float
+    best_fixed: int | None = None
+    regret: float | None = None
 
 
 class StepCost(_Model):
@@ -130,9 +154,12 @@ class Cell(_Model):
     `prefill_` before them the prefill; `prefill_tps` and `decode_tps` are medians. `acceptance` is
     `accepted / drafted`, null without MTP. `threads` is what was asked, `n_threads` what was used.
     `first_divergence` is the first token position at which the output leaves that of the cell named in
-    `reference`, null if it does not. `attempts` counts the runs of the sweep that began the cell. `draft_ms` and
-    `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
-    decode speed but `step_costs`, one entry for each draft length.
+    `reference`, null if it does not. `auto` marks a cell whose draft length was chosen from step to step, up to
+    `n_max`; `steering` is what came of that. `attempts` counts the runs of the sweep that began the cell. `draft_ms`
+    and `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
+    decode speed but `step_costs`, one entry for each draft length. A `traced` cell decoded plainly and drafted `n_max`
+    tokens at each of its first `n_predict - n_max` tokens, which were dropped; `draft_history` and `before_norm` say
+    what those drafts saw (`engine.bisect`). Its speed means nothing either.
     """
 
     id: str
@@ -144,6 +171,10 @@ class Cell(_Model):
     n_max: int | None = None
     p_min: float | None = None
     forced: bool = False
+    auto: bool = False
+    traced: bool = False
+    draft_history: bool = True
+    before_norm: bool = False
     window: int | None = None
     full_layers: list[int] | None = None
     prefill_tps: float | None = None
@@ -181,6 +212,7 @@ class Cell(_Model):
     draft_ms: float | None = None
     verify_ms: float | None = None
     step_costs: list[StepCost] | None = None
+    steering: Steering | None = None
     drafted_per_position: list[int] | None = None
     accepted_per_position: list[int] | None = None
     kv_bytes: int | None = None
@@ -206,6 +238,11 @@ class Cell(_Model):
         if (self.status == "ok") != (self.reason is None):
             raise ValueError(f"the cell {self.id} is {self.status} and its reason is {self.reason!r}")
         return self
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether its decode speed is one of a generation as users have it."""
+        return not self.forced and not self.traced
 
 
 class Comparison(_Model):
@@ -288,6 +325,7 @@ class Document(BaseModel):
     cells: list[Cell]
     comparisons: list[Comparison] = []
     depth_state_check: DepthStateCheck | None = None
+    acceptance: Lookahead | None = None
     runs: list[dict[str, Any]] = []
     findings: list[str] = []
     caveats: list[str] = []

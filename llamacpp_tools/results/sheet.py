@@ -150,7 +150,7 @@ def sheets(
         comparisons: made here where there are none, as a sweep that did not finish has none.
         modes: those that were asked for; the modes of `cells` always count.
     """
-    free = [cell for cell in cells if not cell.forced]
+    free = [cell for cell in cells if cell.has_speed]
     found: dict[_Pair, Comparison] = {
         (each.metric, each.cell, each.to): each for each in (comparisons or compare(free)) if each.ratio > 0
     }

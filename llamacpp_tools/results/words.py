@@ -15,8 +15,8 @@ def some(names: Sequence[str]) -> str:
 
 def name(cell: Cell) -> str:
     """A cell by its mode, depth and workload."""
-    forced = " with forced acceptance" if cell.forced else ""
-    return f"{cell.mode}{forced} at depth {cell.n_depth} on {cell.workload}"
+    kind = " with forced acceptance" if cell.forced else " watched" if cell.traced else ""
+    return f"{cell.mode}{kind} at depth {cell.n_depth} on {cell.workload}"
 
 
 def place(cell: Cell) -> str:

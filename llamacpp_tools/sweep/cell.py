@@ -47,7 +47,7 @@ class CellSpec:
         index: position in the plan, from 0.
         mode: dense, swa, mtp or swa+mtp.
         n_depth: prompt length in the model's own tokens; generation starts there.
-        workload: a workload's name, or `file:PATH`.
+        workload: a workload's name, `file:PATH`, or `turns:NAME+NAME`.
         n_ubatch, n_batch: physical and logical batch, in tokens (`n_ubatch <= n_batch`).
         type_k, type_v: ggml names of the KV cache's types.
         flash_attn: on, off, or left to libllama.
@@ -55,9 +55,13 @@ class CellSpec:
         threads: CPU threads; `auto` is the number of physical cores this process may use.
         window: sliding window in tokens; None without SWA.
         full_layers: indices of the attention layers that stay full; None without SWA.
-        n_max: most tokens drafted in one step; None without MTP.
+        n_max: most tokens drafted in one step, 0 for a head that is loaded and drafts nothing; None without MTP.
+        auto: the length of each draft is chosen, from 0 to `n_max`.
         p_min: a draft ends below this probability; None without MTP.
         forced: drafts of 0 to `n_max` tokens in turns, accepted on a schedule: tells what a step costs, and no text.
+        traced: plain decode, watched: at every token `n_max` are drafted and dropped (`engine.trace`), so `n_predict`
+            is `n_max` more than the positions that are told of.
+        draft_history, before_norm: what a draft sees (`engine.bisect`).
         n_predict: tokens to generate in each round.
         ignore_eos: go on past the end-of-generation token.
         rounds: how often the cell is measured.
@@ -84,6 +88,10 @@ class CellSpec:
     rounds: int
     n_ctx: int
     forced: bool = False
+    auto: bool = False
+    traced: bool = False
+    draft_history: bool = True
+    before_norm: bool = False
 
     @property
     def swa(self) -> bool:
@@ -123,7 +131,15 @@ class CellSpec:
 
     def draft_key(self) -> tuple[object, ...]:
         """The draft's parameters."""
-        return (self.n_max, self.p_min, self.forced)
+        return (
+            self.n_max,
+            self.p_min,
+            self.forced,
+            self.auto,
+            self.traced,
+            self.draft_history,
+            self.before_norm,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON values, `full_layers` a list."""
@@ -187,7 +203,10 @@ def cell_id(spec: CellSpec) -> str:
         layers = ",".join(str(layer) for layer in spec.full_layers or ()) or "none"
         parts.append(f"w{spec.window} full-{layers}")
     if spec.mtp:
-        parts.append(f"n{spec.n_max} {'forced' if spec.forced else f'p{spec.p_min:g}'}")
+        ways = {"forced": spec.forced, "auto": spec.auto, "traced": spec.traced}
+        parts.append(f"n{spec.n_max} {next((name for name, on in ways.items() if on), f'p{spec.p_min:g}')}")
+        parts += [] if spec.draft_history else ["no-history"]
+        parts += ["before-norm"] if spec.before_norm else []
     parts.append(f"g{spec.n_predict}{'' if spec.ignore_eos else '-eos'}")
     return " ".join(parts)
 

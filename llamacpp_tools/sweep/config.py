@@ -72,14 +72,21 @@ def _switch(value: Any) -> Any:
     return value
 
 
-def _whole_draft(value: Any) -> Any:
-    if value == "auto":
-        raise ValueError("must be a whole number: this version has no automatic draft length")
-    return value
-
-
 def _bytes(value: Any) -> Any:
     return size_in_bytes(value) if isinstance(value, str) else value
+
+
+def _check_workload(name: str) -> None:
+    if name not in workload_names():
+        raise ValueError(
+            f"holds {name!r}, which is no workload; there are {', '.join(workload_names())} "
+            "and {file: PATH}"
+        )
+
+
+def _workload_tag(value: Any) -> str | None:
+    is_turns = isinstance(value, TurnsWorkload) or (isinstance(value, dict) and "turns" in value)
+    return "@turns" if is_turns else _kind_tag(value)
 
 
 def _kind_tag(value: Any) -> str | None:
@@ -145,6 +152,21 @@ class FileWorkload(_Section):
     file: str = Field(min_length=1)
 
 
+class TurnsWorkload(_Section):
+    """A conversation of several kinds, each its own turn: what is generated is shared out among them."""
+
+    turns: Items[str]
+
+    @field_validator("turns")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            _check_workload(name)
+        if len(value) < 2:
+            raise ValueError("are one turn, which is a workload of its own")
+        return value
+
+
 class BuildConfig(_Section):
     """Which of llt's builds is measured."""
 
@@ -196,18 +218,26 @@ class SwaConfig(_Section):
 class DraftConfig(_Section):
     """The draft, `n_max` and `p_min` axes of the modes with mtp.
 
-    `n_max` is the most tokens drafted in a step, `p_min` the probability below which a draft ends. `forced` measures
-    what a step costs instead of a text: drafts of 0 to `n_max` tokens in turns, accepted on a schedule.
+    `n_max` is the most tokens drafted in a step: a number, 0 for a head that is loaded and drafts nothing, or `auto`
+    for the length from 0 to `limit` that pays best from step to step (`engine.control`). `p_min` is the probability
+    below which a draft ends. `forced` measures what a step costs instead of a text: drafts of 0 to `n_max` tokens in
+    turns, accepted on a schedule.
     """
 
-    n_max: Axis[Annotated[Annotated[int, Field(ge=1, le=64)], BeforeValidator(_whole_draft)]] = (3,)
+    n_max: Axis[Annotated[Annotated[int, Field(ge=0, le=64)] | Literal["auto"], _number_or("auto")]] = (3,)
+    limit: Annotated[int, Field(ge=1, le=64)] = 8
     p_min: Axis[Annotated[float, Field(ge=0, le=1)]] = (0.0,)
     forced: bool = False
 
     @model_validator(mode="after")
     def _drafts_all(self) -> DraftConfig:
-        if self.forced and any(self.p_min):
-            raise ValueError(f"has p_min {max(self.p_min):g} with forced, which needs drafts of every length")
+        cut = max(self.p_min)
+        if self.forced and cut:
+            raise ValueError(f"has p_min {cut:g} with forced, which needs drafts of every length")
+        if "auto" in self.n_max and cut:
+            raise ValueError(f"has p_min {cut:g} with n_max auto, which chooses how long a draft is itself")
+        if self.forced and ("auto" in self.n_max or 0 in self.n_max):
+            raise ValueError("has forced, which needs an n_max of 1 or more")
         return self
 
 
@@ -243,8 +273,12 @@ ModelChoice = Annotated[
     | Annotated[MiniatureModel, Tag("@miniature")],
     Discriminator(_model_tag),
 ]
+Workload = str | FileWorkload | TurnsWorkload
 WorkloadChoice = Annotated[
-    Annotated[str, Tag("@text")] | Annotated[FileWorkload, Tag("@map")], Discriminator(_kind_tag)
+    Annotated[str, Tag("@text")]
+    | Annotated[FileWorkload, Tag("@map")]
+    | Annotated[TurnsWorkload, Tag("@turns")],
+    Discriminator(_workload_tag),
 ]
 
 
@@ -286,14 +320,20 @@ class SweepConfig(_Section):
 
     @field_validator("workloads")
     @classmethod
-    def _known_workloads(cls, value: tuple[str | FileWorkload, ...]) -> tuple[str | FileWorkload, ...]:
+    def _known_workloads(cls, value: tuple[Workload, ...]) -> tuple[Workload, ...]:
         for item in value:
-            if isinstance(item, str) and item not in workload_names():
-                raise ValueError(
-                    f"holds {item!r}, which is no workload; there are {', '.join(workload_names())} "
-                    "and {file: PATH}"
-                )
+            if isinstance(item, str):
+                _check_workload(item)
         return value
+
+    @model_validator(mode="after")
+    def _has_turns(self) -> SweepConfig:
+        longest = max(
+            (len(item.turns) for item in self.workloads if isinstance(item, TurnsWorkload)), default=1
+        )
+        if self.generate.n_predict < 2 * longest:
+            raise ValueError(f"has n_predict {self.generate.n_predict}, too few tokens for {longest} turns")
+        return self
 
     @model_validator(mode="after")
     def _modes_can_run(self) -> SweepConfig:

@@ -17,7 +17,7 @@ from typing import Any
 
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.files import sha256_file
-from llamacpp_tools.sweep.config import FileWorkload, SweepConfig
+from llamacpp_tools.sweep.config import FileWorkload, SweepConfig, TurnsWorkload, Workload
 from llamacpp_tools.sweep.plan import workload_label
 from llamacpp_tools.threads import auto_threads
 from llamacpp_tools.workloads import prompt_text
@@ -88,9 +88,11 @@ def identity(config: SweepConfig, model_sha256: str, code_sha256: str, device: D
     return found
 
 
-def _text_sha256(workload: str | FileWorkload) -> str:
+def _text_sha256(workload: Workload) -> str:
     if isinstance(workload, FileWorkload):
         return sha256_file(Path(workload.file))
+    if isinstance(workload, TurnsWorkload):
+        return hashlib.sha256("".join(map(_text_sha256, workload.turns)).encode()).hexdigest()
     # A later version of llt may have other texts; their beginning tells.
     return hashlib.sha256(prompt_text(workload, TEXT_CHARS).encode()).hexdigest()
 

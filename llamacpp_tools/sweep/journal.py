@@ -26,6 +26,7 @@ from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 VERSION = 1
 SUFFIX = ".journal.jsonl"
+_LATER = {"forced": False, "auto": False, "traced": False, "draft_history": True, "before_norm": False}
 _SHARED = ("model", "libraries", "device", "driver", "threads")
 
 Identity = Mapping[str, str]
@@ -52,9 +53,10 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
-    if not spec.forced:
-        # Journals from before there were such cells stay valid.
-        del row["forced"]
+    # Journals from before there were such cells stay valid.
+    for name, usual in _LATER.items():
+        if row[name] == usual:
+            del row[name]
     own = {name: value for name, value in identity.items() if name in (f"text {spec.workload}", *_SHARED)}
     text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

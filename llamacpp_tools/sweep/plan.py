@@ -13,13 +13,20 @@ from typing import Any
 
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.sweep.cell import CellSpec, Mode, cell_id, context_size, uses_mtp, uses_swa
-from llamacpp_tools.sweep.config import MAX_CELLS, ContextConfig, FileWorkload, SweepConfig
+from llamacpp_tools.sweep.config import (
+    MAX_CELLS,
+    ContextConfig,
+    FileWorkload,
+    SweepConfig,
+    TurnsWorkload,
+    Workload,
+)
+from llamacpp_tools.workloads.cut import FILE_PREFIX, added_tokens, turns_label
 
 __all__ = ["CellSpec", "Plan", "cell_id", "plan", "workload_label"]
 
 # llama-bench's logical batch.
 DEFAULT_BATCH = 2048
-FILE_PREFIX = "file:"
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,11 @@ class Plan:
         return sum(cell.n_predict * cell.rounds for cell in self.cells)
 
 
-def workload_label(workload: str | FileWorkload) -> str:
-    """A workload as one word: its name, or `file:PATH`."""
-    return workload if isinstance(workload, str) else FILE_PREFIX + workload.file
+def workload_label(workload: Workload) -> str:
+    """A workload as one word: its name, `file:PATH`, or `turns:NAME+NAME`."""
+    if isinstance(workload, TurnsWorkload):
+        return turns_label(workload.turns)
+    return FILE_PREFIX + workload.file if isinstance(workload, FileWorkload) else workload
 
 
 def plan(config: SweepConfig) -> Plan:
@@ -88,7 +97,8 @@ def _contexts(context: ContextConfig) -> Iterator[dict[str, Any]]:
 def _modes(config: SweepConfig, base: dict[str, Any]) -> Iterator[CellSpec]:
     for mode in config.modes:
         for recipe, draft in itertools.product(_recipes(config, mode), _drafts(config, mode)):
-            size = context_size(base["n_depth"], base["n_predict"], draft["n_max"])
+            depth = base["n_depth"] + added_tokens(base["workload"])
+            size = context_size(depth, base["n_predict"], draft["n_max"])
             yield CellSpec(index=0, mode=mode, n_ctx=size, **base, **recipe, **draft)
 
 
@@ -103,5 +113,13 @@ def _drafts(config: SweepConfig, mode: Mode) -> list[dict[str, Any]]:
     if not uses_mtp(mode):
         return [{"n_max": None, "p_min": None}]
     pairs = itertools.product(config.draft.n_max, config.draft.p_min)
-    forced = config.draft.forced
-    return [{"n_max": n_max, "p_min": float(p_min), "forced": forced} for n_max, p_min in pairs]
+    asked = config.draft
+    return [
+        {
+            "n_max": asked.limit if n_max == "auto" else n_max,
+            "p_min": float(p_min),
+            "forced": asked.forced,
+            "auto": n_max == "auto",
+        }
+        for n_max, p_min in pairs
+    ]

@@ -40,7 +40,8 @@ _OTHER = {
     "too_short": "must not be an empty list",
     "string_too_short": "must not be empty",
     "string_too_long": "is too long",
-    "union_tag_not_found": "must be text, or a mapping such as {synth: NAME}, {miniature: {}} or {file: PATH}",
+    "union_tag_not_found": "must be text, or a mapping such as {synth: NAME}, {miniature: {}}, {file: PATH} or "
+    "{turns: [NAME, NAME]}",
 }
 _PATTERNS = {
     "name": "names files and must be letters and digits, with `.`, `_`, `+` or `-` between them",

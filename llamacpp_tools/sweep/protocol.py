@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
@@ -127,6 +128,9 @@ class RoundSample:
         n_steps: number of decode steps, `len(step_ns)`.
         step_drafted, step_accepted, step_draft_ns: with MTP, tokens drafted and accepted in each step, and the part of
             its time that the draft took; empty without.
+        step_why: why each step drafted so many tokens (`engine.control.Why`); empty where nothing chose.
+        predicted: of a traced cell, what was drafted at each position (`engine.trace.Trace`); empty otherwise.
+        pieces: of a traced cell, the text of each token in `distinct(tokens, predicted)`, in that order.
         tokens: the ids generated, in order.
         text: the tokens as text; bytes that are not UTF-8 replaced.
         filled: how the depth was filled: `prefill` a true prefill, timed in `prefill_ns`; `restored` a kept one
@@ -152,6 +156,9 @@ class RoundSample:
     step_drafted: list[int] = field(default_factory=list)
     step_accepted: list[int] = field(default_factory=list)
     step_draft_ns: list[int] = field(default_factory=list)
+    step_why: list[int] = field(default_factory=list)
+    predicted: list[int] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuse a round that contradicts itself.
@@ -162,7 +169,7 @@ class RoundSample:
         if self.n_steps != len(self.step_ns):
             raise ProtocolError(f"round {self.round} has {len(self.step_ns)} step times, not {self.n_steps}")
         per_step = {len(self.step_drafted), len(self.step_accepted), len(self.step_draft_ns)}
-        if per_step - {0, self.n_steps} or len(per_step) != 1:
+        if per_step - {0, self.n_steps} or len(per_step) != 1 or len(self.step_why) not in (0, self.n_steps):
             raise ProtocolError(f"round {self.round} does not tell of each of its {self.n_steps} steps")
         if len(self.drafted) != len(self.accepted):
             raise ProtocolError(f"round {self.round} has drafted and accepted lists of different length")
@@ -170,6 +177,11 @@ class RoundSample:
             raise ProtocolError(f"round {self.round} accepted more tokens than it drafted")
         if min(self.prefill_ns, self.n_prompt) <= 0 or self.n_gen < 0 or (self.n_gen and self.decode_ns <= 0):
             raise ProtocolError(f"round {self.round} holds a time or a count that cannot be")
+
+
+def distinct(tokens: Iterable[int], predicted: Iterable[int]) -> list[int]:
+    """The tokens that are in either, each once, in the order of their ids."""
+    return sorted({*tokens, *predicted})
 
 
 @dataclass(frozen=True)
@@ -325,8 +337,9 @@ def _fits(value: object, hint: str) -> bool:
         return value is None or _fits(value, hint.removesuffix(" | None"))
     if hint == "int":  # JSON's true is Python's 1
         return isinstance(value, int) and not isinstance(value, bool)
-    if hint == "list[int]":
-        return isinstance(value, list) and all(_fits(item, "int") for item in value)
+    if hint.startswith("list["):
+        item_hint = hint.removeprefix("list[").removesuffix("]")
+        return isinstance(value, list) and all(_fits(item, item_hint) for item in value)
     if hint == "Phase":
         return value in PHASES
     if hint == "ErrorKind":

@@ -147,7 +147,7 @@ class Sweep:
 
     def _comparison(self, cells: Sequence[CellSpec], stations: _Stations, failed: set[int]) -> None:
         for number in range(max(spec.rounds for spec in cells)):
-            self._round(cells, number, stations, failed)
+            self._round([spec for spec in cells if number < spec.rounds], number, stations, failed)
         if self.enough is None:
             return
         for number in range(max(spec.rounds for spec in cells), self.most_rounds):

@@ -14,12 +14,15 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.build.manifest import Build, load
+from llamacpp_tools.engine.bisect import Bisect
 from llamacpp_tools.engine.context import ContextOptions
+from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.generate import Filled, Generation
 from llamacpp_tools.engine.model import ALL_LAYERS, OutOfMemory
 from llamacpp_tools.engine.recipe import Recipe
@@ -43,10 +46,11 @@ from llamacpp_tools.sweep.protocol import (
     RoundOrder,
     RoundSample,
     decode_order,
+    distinct,
     read_request,
 )
 from llamacpp_tools.threads import auto_threads
-from llamacpp_tools.workloads.cut import prompt_tokens
+from llamacpp_tools.workloads.cut import TURN_TOKENS, prompt_tokens, turns_of
 
 WARMUP_STEPS = 4
 # A round that restores its depth measures no prefill: its warm-up only has to touch every weight.
@@ -90,8 +94,10 @@ def measure(request: Request, rounds: Iterable[RoundOrder], send: EventWriter) -
             Session(open_library(build), Path(request.model), session_options(spec))
         )
         send(_loaded(session, spec, time.perf_counter_ns() - begun))
-        prompt = prompt_tokens(spec.workload, spec.n_depth, session.model.tokenize, request.prompt_seed)
-        bench = stack.enter_context(_Bench(request, build, session, prompt, send))
+        tokenize, seed = session.model.tokenize, request.prompt_seed
+        prompt = prompt_tokens(spec.workload, spec.n_depth, tokenize, seed)
+        turns = [prompt_tokens(turn, TURN_TOKENS, tokenize, seed) for turn in turns_of(spec.workload)[1:]]
+        bench = stack.enter_context(_Bench(request, build, session, prompt, turns, send))
         count = 0
         for order in rounds:
             send(bench.round(order))
@@ -101,12 +107,19 @@ def measure(request: Request, rounds: Iterable[RoundOrder], send: EventWriter) -
 
 
 class _Bench(contextlib.AbstractContextManager["_Bench"]):
-    """An open mode and its prompt, measured round by round."""
+    """An open mode and its prompt, measured round by round; `turns` are what a conversation goes on with."""
 
     def __init__(
-        self, request: Request, build: Build, session: Session, prompt: list[int], send: EventWriter
+        self,
+        request: Request,
+        build: Build,
+        session: Session,
+        prompt: list[int],
+        turns: list[list[int]],
+        send: EventWriter,
     ) -> None:
         self._spec = request.spec
+        self._turns = turns
         self._session = session
         self._prompt = prompt
         self._send = send
@@ -141,14 +154,43 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         else:
             filled = self._prefill(order)
         self._send(Progress("decode", order.number, 0, spec.n_predict))
-        done = session.go_on(
-            filled,
-            spec.n_predict,
-            lambda made: self._send(Progress("decode", order.number, made, spec.n_predict)),
-            **self._schedule,
-        )
-        measured = (restore_ns if kept else filled.prefill_ns) + done.decode_ns
-        return self._sample(order, done, restore_ns if kept else None, clock() - begun - measured)
+        if spec.traced:
+            trace = session.watch(filled, spec.n_predict - (spec.n_max or 0), self._tick(order.number))
+            parts, predicted = [trace.made], trace.predicted
+        else:
+            parts, predicted = self._generate(filled, order.number), ()
+        measured = (restore_ns if kept else filled.prefill_ns) + sum(part.decode_ns for part in parts)
+        sample = self._sample(order, parts, restore_ns if kept else None, clock() - begun - measured)
+        return self._with_drafts(sample, predicted) if predicted else sample
+
+    def _generate(self, filled: Filled, number: int) -> list[Generation]:
+        """The round's tokens, those of each turn of a conversation apart."""
+        spec, session = self._spec, self._session
+        # One for all turns, and a new one each round: a round knows nothing that it did not find out itself.
+        control = Control(spec.n_max) if spec.auto and spec.n_max else None
+        parts: list[Generation] = []
+        left = spec.n_predict
+        for turns_left in range(len(self._turns) + 1, 0, -1):
+            if parts:
+                filled = session.add(filled, parts[-1], self._turns[-turns_left])
+            wanted = left // turns_left
+            tick = self._tick(number, spec.n_predict - left)
+            parts.append(session.go_on(filled, wanted, tick, **self._schedule, control=control))
+            left -= wanted
+        return parts
+
+    def _tick(self, number: int, before: int = 0) -> Callable[[int], None]:
+        total = self._spec.n_predict
+        return lambda made: self._send(Progress("decode", number, before + made, total))
+
+    def _with_drafts(self, sample: RoundSample, predicted: Sequence[int]) -> RoundSample:
+        model = self._session.model
+        # Part of a character stays readable, and two parts stay different.
+        pieces = [
+            model.piece(token).decode("utf-8", "backslashreplace")
+            for token in distinct(sample.tokens, predicted)
+        ]
+        return replace(sample, predicted=list(predicted), pieces=pieces)
 
     def _find(self, number: int) -> Kept | None:
         if self._kept is None and self._states is not None:
@@ -178,22 +220,24 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         return filled
 
     def _sample(
-        self, order: RoundOrder, done: Generation, restore_ns: int | None, other_ns: int
+        self, order: RoundOrder, parts: list[Generation], restore_ns: int | None, other_ns: int
     ) -> RoundSample:
-        tokens = list(done.tokens)
+        tokens = [token for part in parts for token in part.tokens]
+        step_ns = [ns for part in parts for ns in part.step_ns]
         return RoundSample(
             round=order.number,
             n_prompt=len(self._prompt),
-            prefill_ns=done.prefill_ns,
-            n_gen=done.n_stepped,
-            decode_ns=done.decode_ns,
-            step_ns=list(done.step_ns),
-            drafted=list(done.drafted),
-            accepted=list(done.accepted),
-            step_drafted=list(done.step_drafted),
-            step_accepted=list(done.step_accepted),
-            step_draft_ns=list(done.step_draft_ns),
-            n_steps=len(done.step_ns),
+            prefill_ns=parts[0].prefill_ns,
+            n_gen=sum(part.n_stepped for part in parts),
+            decode_ns=sum(step_ns),
+            step_ns=step_ns,
+            drafted=[sum(counts) for counts in zip(*(part.drafted for part in parts), strict=True)],
+            accepted=[sum(counts) for counts in zip(*(part.accepted for part in parts), strict=True)],
+            step_drafted=[n for part in parts for n in part.step_drafted],
+            step_accepted=[n for part in parts for n in part.step_accepted],
+            step_draft_ns=[ns for part in parts for ns in part.step_draft_ns],
+            step_why=[why for part in parts for why in part.step_why],
+            n_steps=len(step_ns),
             tokens=tokens,
             text=self._session.model.detokenize(tokens),
             filled="prefill" if restore_ns is None else "restored",
@@ -224,6 +268,8 @@ def _state_key(request: Request, build: Build, session: Session, prompt: list[in
         "full_layers": list(spec.full_layers or ()),
         "mtp": spec.mtp,
         "ignore_eos": spec.ignore_eos,
+        # What the MTP block keeps of a prompt; a key from before there was another way stays valid.
+        **({"before_norm": True} if spec.before_norm else {}),
     }
 
 
@@ -243,9 +289,11 @@ def session_options(spec: CellSpec) -> SessionOptions:
         context=context,
         recipe=Recipe(spec.window, spec.full_layers or ()) if spec.window is not None else None,
         n_max=spec.n_max,
+        auto=spec.auto,
         p_min=spec.p_min or 0.0,
         n_gpu_layers=ALL_LAYERS if spec.n_gpu_layers == "all" else spec.n_gpu_layers,
         ignore_eos=spec.ignore_eos,
+        bisect=Bisect(spec.draft_history, spec.before_norm),
     )
 
 

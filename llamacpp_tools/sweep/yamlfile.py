@@ -64,6 +64,25 @@ def load_mapping(path: Path) -> dict[str, Any]:
     return data
 
 
+def value_of(text: str, where: str) -> Any:
+    """One value as a sweep file would hold it: a number, a word, true or false.
+
+    Args:
+        text: what the user typed.
+        where: what the error message begins with.
+
+    Raises:
+        BadInput: a list, a mapping, or no YAML.
+    """
+    try:
+        value = yaml.safe_load(text[:SIZE_LIMIT])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, str | int | float | bool):
+        raise BadInput(f"{where} takes one value, not {text!r}")
+    return value
+
+
 def expand(value: Any, where: str, env: Mapping[str, str] | None = None) -> Any:
     """`value` with `${VAR}` and `${VAR:-default}` replaced in every text below it; `$$` is a dollar.
 

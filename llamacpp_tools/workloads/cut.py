@@ -6,7 +6,7 @@ A task is never cut: its tokens close the prompt whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llamacpp_tools.errors import BadInput
@@ -15,16 +15,19 @@ from llamacpp_tools.workloads.registry import context_text, get
 Tokenize = Callable[[str], list[int]]
 
 FILE_PREFIX = "file:"
+TURNS_PREFIX = "turns:"
+# Tokens of each turn of a conversation after the first.
+TURN_TOKENS = 256
 # How the last words split may depend on what follows them: this many tokens more than needed are made.
 MARGIN = 32
 FIRST_GUESS_CHARS = 4.5
 
 
 def prompt_tokens(workload: str, depth: int, tokenize: Tokenize, seed: int) -> list[int]:
-    """Exactly `depth` tokens of a workload.
+    """Exactly `depth` tokens of a workload; of a conversation its first turn.
 
     Args:
-        workload: a kind's name, or `file:PATH` for the user's own text.
+        workload: a kind's name, `file:PATH` for the user's own text, or a conversation (`turns_label`).
         depth: tokens wanted, at least 1.
         tokenize: the model's tokenizer, adding no special tokens of its own.
         seed: which text; `MEASURED_SEED` for what is measured. A file has only one.
@@ -33,6 +36,7 @@ def prompt_tokens(workload: str, depth: int, tokenize: Tokenize, seed: int) -> l
         BadInput: the file cannot be read or is shorter than `depth`, or the depth leaves no room for
             the workload's task.
     """
+    workload = turns_of(workload)[0]
     if workload.startswith(FILE_PREFIX):
         return _file_tokens(Path(workload.removeprefix(FILE_PREFIX)), depth, tokenize)
     task = get(workload).task
@@ -44,6 +48,23 @@ def prompt_tokens(workload: str, depth: int, tokenize: Tokenize, seed: int) -> l
             f"whose task alone takes {len(tail)} tokens"
         )
     return context_tokens(workload, room, tokenize, seed) + tail
+
+
+def turns_label(names: Sequence[str]) -> str:
+    """A conversation of these kinds, as the word that names it."""
+    return TURNS_PREFIX + "+".join(names)
+
+
+def turns_of(workload: str) -> tuple[str, ...]:
+    """The kinds of a conversation's turns; the workload itself where it is none."""
+    if not workload.startswith(TURNS_PREFIX):
+        return (workload,)
+    return tuple(workload.removeprefix(TURNS_PREFIX).split("+"))
+
+
+def added_tokens(workload: str) -> int:
+    """Prompt tokens of all turns after the first."""
+    return TURN_TOKENS * (len(turns_of(workload)) - 1)
 
 
 def context_tokens(name: str, count: int, tokenize: Tokenize, seed: int) -> list[int]:

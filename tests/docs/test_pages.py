@@ -18,7 +18,7 @@ from .blocks import ROOT, run_blocks, sh_blocks
 
 DOCS = ROOT / "docs"
 # `docs/models.md` has tests of its own; `docs/patches.md` is walked by tests/stack and tests/cli/test_patches.py.
-PAGES = ["sweeps.md", "extending.md", "reading-a-result.md"]
+PAGES = ["sweeps.md", "extending.md", "reading-a-result.md", "acceptance.md"]
 
 
 @pytest.mark.build
@@ -49,6 +49,22 @@ def test_how_to_read_a_result(tmp_path: Path) -> None:
     assert "Fastest" in written[0]
     for name in ("results/miniature/ballast_2x2.html", "mine.md", "both.jsonl", "mine.sql"):
         assert (tmp_path / name).stat().st_size > 1000
+
+
+@pytest.mark.build
+def test_acceptance_and_what_tells_a_fault(tmp_path: Path, patched: Build) -> None:
+    written = run_blocks(DOCS / "acceptance.md", tmp_path)
+    assert "return on investment" in written[0] and "minutes.txt" in written[0]
+    pair = json.loads(written[0].splitlines()[-1])
+    assert list(pair)[1:] == [
+        "position", "lookahead", "predicted", "actual", "predicted_text", "actual_text", "ok", "accepted",
+    ]  # fmt: skip
+    assert "plain decode, nothing drafted" in written[1] and "empty cache" in written[1]
+    plain = read(tmp_path / "off.json").cells[0].output_tokens
+    for name in ("alone", "before", "real"):
+        (watched,) = (cell for cell in read(tmp_path / f"{name}.json").cells if cell.traced)
+        # With another kind of sums a near tie may fall another way.
+        assert watched.status == "ok" and (watched.output_tokens == plain or name == "real")
 
 
 @pytest.mark.parametrize("name", PAGES)

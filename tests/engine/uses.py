@@ -21,11 +21,13 @@ import numpy as np
 
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine import Context, ContextOptions, Model, Recipe, Sampling, Session, SessionOptions
+from llamacpp_tools.engine.bisect import Bisect
 from llamacpp_tools.engine.decode import PlainDecoder
 from llamacpp_tools.engine.sampling import Sampler
 from llamacpp_tools.engine.state import parts_of, restore, save
 from llamacpp_tools.errors import LltError
 from llamacpp_tools.ffi.library import Library, open_library
+from llamacpp_tools.workloads import MEASURED_SEED, prompt_tokens
 
 SMALL = ContextOptions(n_ctx=1024, n_batch=256, n_ubatch=128, n_threads=1)
 PROMPT = "room 3 was checked at 14 and had no fault."
@@ -164,6 +166,39 @@ def small(library: Library, path: Path) -> Any:
             list(stream)
             said = refused(lambda session=session, prompt=prompt: session.generate(prompt, 11))
             found.append([len(stream.done.tokens), said])
+    return found
+
+
+def watches(library: Library, path: Path) -> Any:
+    """A text plain, watched, truly drafted with three lengths, and watched with each switch to bisect a fault."""
+    context = ContextOptions(
+        n_ctx=1024, n_batch=256, n_ubatch=128, n_threads=1, flash_attn="off", type_k="f32", type_v="f32"
+    )
+    n_predict, lookahead = 120, 4
+    with Session(library, path, SessionOptions(context)) as session:
+        prompt = prompt_tokens("maintenance_log", 300, session.model.tokenize, MEASURED_SEED)
+        plain = session.run(prompt, n_predict + lookahead)
+        told = refused(lambda: session.watch(session.fill(prompt), n_predict))
+    found: dict[str, Any] = {"plain": plain.tokens, "refused": told}
+    with Session(library, path, SessionOptions(context, n_max=lookahead)) as session:
+        ticks: list[int] = []
+        trace = session.watch(session.fill(prompt), n_predict, ticks.append)
+        again = session.watch(session.fill(prompt), n_predict)
+        found |= {
+            "tokens": trace.made.tokens,
+            "again": again.made.tokens == trace.made.tokens and again.predicted == trace.predicted,
+            "runs": trace.runs, "predicted": trace.predicted, "drafted": trace.made.step_drafted, "ticks": ticks,
+            "times": [len(trace.made.step_ns), min(trace.made.step_draft_ns)],
+        }  # fmt: skip
+        found["true"] = {}
+        for n_max in (1, 2, 4):
+            done = session.go_on(session.fill(prompt), n_predict, drafts=(n_max,))
+            found["true"][n_max] = [done.tokens, done.step_drafted, done.step_accepted]
+        found["room"] = refused(lambda: session.watch(session.fill(prompt), 721))
+    for name, bisect in (("no history", Bisect(history=False)), ("before", Bisect(before_norm=True))):
+        with Session(library, path, SessionOptions(context, n_max=lookahead, bisect=bisect)) as session:
+            trace = session.watch(session.fill(prompt), n_predict)
+            found[name] = [trace.made.tokens, trace.runs]
     return found
 
 

@@ -1,3 +1,6 @@
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,20 @@ def test_each_part_changes_a_cells_key_and_nothing_else_does(raw):
         {**base, "text maintenance_log": "other words"},
     ):
         assert not keys & {cell_key(cell, other) for cell in planned.cells}
+
+
+def test_a_key_from_before_a_kind_of_cell_was_there_stays_valid(raw):
+    planned = plan(parse_config(raw, "small.yaml"))
+    cell = planned.cells[2]
+    known = identity(planned.config, "m", "l", Device("CPU"))
+    row = cell.to_json()
+    for later in ("forced", "auto", "traced", "draft_history", "before_norm", "index", "rounds"):
+        del row[later]
+    own = {name: value for name, value in known.items() if name == f"text {cell.workload}" or " " not in name}
+    text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
+    assert cell_key(cell, known) == hashlib.sha256(text.encode()).hexdigest()[:32]
+    for change in ({"auto": True}, {"traced": True}, {"draft_history": False}, {"before_norm": True}):
+        assert cell_key(replace(cell, **change), known) != cell_key(cell, known)
 
 
 def test_a_text_that_was_changed_is_another_text(raw, tmp_path):

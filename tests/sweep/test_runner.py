@@ -110,6 +110,16 @@ def test_more_rounds_are_added_to_those_that_are_there(run):
     assert [[sample.round for sample in outcome.rounds] for outcome in found] == [[0, 1, 2]] * 4
 
 
+def test_a_cell_is_measured_as_often_as_it_asks_beside_one_that_asks_for_more(run):
+    def planned(usual):
+        cells = [replace(cell, rounds=1 if cell.mtp else cell.rounds) for cell in usual.cells]
+        return replace(usual, cells=tuple(cells))
+
+    found = run(rounds=3, planned=planned)
+    assert [len(outcome.rounds) for outcome in found] == [3, 3, 1, 1]
+    assert [outcome.status for outcome in found] == ["ok"] * 4
+
+
 def test_rounds_are_added_until_they_are_enough(run):
     seen = []
 

@@ -72,12 +72,24 @@ struct llt_mtp {
     std::vector<float>       carried; // the trunk's row at the last decoded position
     std::vector<llama_token> drafted;
 
+    // To bisect a fault (`llt_mtp_bisect`); empty factors leave the rows as the library gives them.
+    bool                     history = true;
+    std::vector<float>       trunk_factors;
+    std::vector<float>       block_factors;
+
     void push(llama_token token, llama_pos pos, const float * row) {
         const int32_t i = pending.n_tokens++;
         pending.token[i]  = token;
         pending.pos[i]    = pos;
         pending.logits[i] = 0;
-        std::memcpy(pending.embd + (size_t) i * n_embd, row, sizeof(float) * n_embd);
+        put_row(pending.embd + (size_t) i * n_embd, row, trunk_factors);
+    }
+
+    void put_row(float * to, const float * row, const std::vector<float> & factors) const {
+        std::memcpy(to, row, sizeof(float) * n_embd);
+        for (size_t i = 0; i < factors.size(); ++i) {
+            to[i] *= factors[i];
+        }
     }
 
     int32_t flush() {
@@ -168,6 +180,13 @@ float * llt_mtp_carried(llt_mtp * mtp) {
     return mtp->carried.data();
 }
 
+void llt_mtp_bisect(llt_mtp * mtp, bool history, const float * trunk_factors, const float * block_factors) {
+    const size_t n = (size_t) mtp->n_embd;
+    mtp->history = history;
+    mtp->trunk_factors.assign(trunk_factors, trunk_factors + (trunk_factors != nullptr ? n : 0));
+    mtp->block_factors.assign(block_factors, block_factors + (block_factors != nullptr ? n : 0));
+}
+
 // Draft up to n_max tokens after `last`; the pair (carried, last) closes the pending batch.
 static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
         llt_mtp_told * told) {
@@ -176,6 +195,10 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
         if (status != 0) {
             return status;
         }
+    }
+    if (!mtp->history) {
+        mtp->pending.n_tokens = 0;
+        llama_memory_seq_rm(llama_get_memory(mtp->draft), 0, -1, -1);
     }
     mtp->push(last, pos, mtp->carried.data());
     if (n_max == 0) {
@@ -198,7 +221,7 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
         }
         mtp->one.token[0] = best;
         mtp->one.pos[0]   = pos + told->n_drafted;
-        std::memcpy(mtp->one.embd, llama_get_embeddings_nextn_ith(mtp->draft, newest), sizeof(float) * mtp->n_embd);
+        mtp->put_row(mtp->one.embd, llama_get_embeddings_nextn_ith(mtp->draft, newest), mtp->block_factors);
         status = llama_decode(mtp->draft, mtp->one);
         newest = 0;
     }
@@ -263,6 +286,28 @@ int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_m
             told->status_target = -100;
         }
     }
+    told->verify_ns = now_ns() - t1;
+    return told->status_target;
+}
+
+int32_t llt_mtp_watch(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_draft, llama_token * drafted,
+        llama_token * next, llt_mtp_told * told) {
+    *told = {};
+
+    const int64_t t0 = now_ns();
+    told->status_draft = draft_tokens(mtp, last, pos, std::min(n_draft, mtp->n_max), 0.0f, told);
+    const int64_t t1 = now_ns();
+    told->draft_ns = t1 - t0;
+    if (told->status_draft != 0) {
+        return told->status_draft;
+    }
+    std::copy(mtp->drafted.begin(), mtp->drafted.begin() + told->n_drafted, drafted);
+    // What the block guessed from its own rows goes before anything can be built on it.
+    llama_memory_seq_rm(llama_get_memory(mtp->draft), 0, pos + 1, -1);
+
+    // Verified is nothing: the target decodes `last` alone, as plain decode does.
+    llt_mtp_told plain = {};
+    told->status_target = verify_draft(mtp, last, pos, 0, next, &plain);
     told->verify_ns = now_ns() - t1;
     return told->status_target;
 }

@@ -90,6 +90,17 @@ LLT_API float * llt_mtp_carried(struct llt_mtp * mtp);
 LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
         int32_t n_forced, llama_token * out, struct llt_mtp_told * told);
 
+// Watch without stepping in: draft n_draft tokens after `last` (which stands at pos) into `drafted`, forget them, and
+// have the target decode `last` alone; *next is the token chosen after it. The text is that of plain decode.
+LLT_API int32_t llt_mtp_watch(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_draft,
+        llama_token * drafted, llama_token * next, struct llt_mtp_told * told);
+
+// To bisect a fault. Without history each draft begins with an empty cache of the MTP block and sees its own pair alone.
+// The factors (n_embd each, NULL for none, copied) scale the hidden rows of the trunk, and the block's own on their way
+// to its next draft. Call it before a prefill.
+LLT_API void llt_mtp_bisect(struct llt_mtp * mtp, bool history, const float * trunk_factors,
+        const float * block_factors);
+
 #ifdef __cplusplus
 }
 #endif

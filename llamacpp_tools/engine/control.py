@@ -1,0 +1,280 @@
+"""How long the next draft is to be: the length that gives most tokens per second here and now, 0 included.
+
+The decision alone, without clock or I/O: `Control.choose` says how many tokens to draft, `Control.told` hears what came
+of it and how long it took. So a recorded trace drives it as well as a model does.
+
+A step with a draft of n gives E(n) = 1 + s_1 + … + s_n tokens, s_k the chance that the first k are all accepted, and
+takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (`learned`).
+
+What finding out may cost is bounded. An account begins with the time of a few plain steps, earns a small share of all
+time that passes, and pays for what a step takes beyond the plain steps of the same tokens (a step that is faster pays
+in, up to a bound). While it is empty no step is taken that may cost more than a plain one. So whatever the text does,
+the time lost against plain decode is never more than that share of it, the few steps, and the one that overdrew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from llamacpp_tools.engine.learned import KEPT, Costs, Survivors
+
+
+class Why(IntEnum):
+    """Why a step had the draft length that it had."""
+
+    CALIBRATE = 0
+    BEST = 1
+    PROBE = 2
+    CLIMB = 3
+    REFRESH = 4
+    EMPTY = 5
+
+
+# In words, for a result's reader.
+REASONS = {
+    Why.CALIBRATE: "plain steps timed at the start",
+    Why.BEST: "the best length by what was known",
+    Why.PROBE: "whether a draft survives now",
+    Why.CLIMB: "a longer draft timed for the first time",
+    Why.REFRESH: "a length timed again",
+    Why.EMPTY: "nothing left to spend on drafts",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a controller is made with.
+
+    Attributes:
+        share: part of the time that drafts may lose against plain decode.
+        allowance: plain steps that they may lose beside that.
+        most: plain steps that earlier gains are good for.
+        margin: a length is left for one that promises more than this share above it.
+        doubt: drafts are given up only for plain steps that promise more than this share above them: what drafting on
+            may lose is bounded, what giving up too early loses is not.
+        memory: drafts that the chances rest on.
+        fading: what is left of the evidence after one plain token.
+        probe: drafts of a probe, at most.
+        nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
+        refresh: steps after which the time of a length that is as good as the best is taken again; of one that is
+            worse, later by one such wait for each `margin` that it is behind.
+    """
+
+    share: float = 0.01
+    allowance: float = 2.0
+    most: float = 50.0
+    margin: float = 0.02
+    doubt: float = 0.06
+    memory: float = 32.0
+    fading: float = 0.985
+    probe: int = 8
+    nearest: int = 16
+    furthest: int = 96
+    refresh: int = 24
+
+
+# The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
+# two are timed.
+_BURST = 3
+# Steps with a draft before the length is thought over again: thinking takes time as well.
+_STEADY = 4
+# The first drafted token's chance while nothing is known of it, and how many drafts that guess is worth.
+_FIRST, _FIRST_WEIGHT = 0.7, 1.0
+# Tokens that a step gives with drafts of 0, 1, … while drafts pay just so: a probe has the length that is best then.
+_HOPED = tuple((1 - 0.6 ** (n + 1)) / (1 - 0.6) for n in range(65))
+# A step that takes longer than this many times its length's own time was disturbed.
+_DISTURBED = 2.0
+
+
+class Control:
+    """Chooses the draft length of each step of one sequence.
+
+    Ask `choose`, then say `told`, once a step.
+    """
+
+    def __init__(self, limit: int, settings: Settings | None = None) -> None:
+        """Nothing is known.
+
+        Args:
+            limit: the longest draft, in tokens, at least 1.
+            settings: None for the defaults.
+        """
+        self.limit = limit
+        self.settings = settings or Settings()
+        self._costs = Costs(limit)
+        self.begin()
+
+    def begin(self) -> None:
+        """A new text: what steps cost is kept until it is measured anew, how drafts survive is not."""
+        settings = self.settings
+        self._costs.forget()
+        self._survivors = Survivors(self.limit, settings.memory, _FIRST, _FIRST_WEIGHT)
+        self._now = 0
+        self._before = -1
+        self._trial, self._left, self._missed, self._misses = 0, 0, 0, 2
+        self._why = Why.CALIBRATE
+        self._spacing = 0
+        self._steps = self._plain = 0
+        self._account: float | None = None
+        self._probed = False
+
+    @property
+    def why(self) -> Why:
+        """Why the length was chosen that `choose` gave last."""
+        return self._why
+
+    def choose(self) -> int:
+        """Tokens to draft in the next step, 0 to `limit`."""
+        if self._left > 0 and self._may(self._trial):
+            self._left -= 1
+            return self._trial
+        self._left = 0
+        if not self._costs.enough(0, _BURST - 1):
+            return self._try(0, _BURST, Why.CALIBRATE)
+        return self._drafting() if self._now else self._not_drafting()
+
+    def told(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
+        """What the step did that `choose` was asked for.
+
+        Args:
+            drafted: tokens drafted; may be fewer than was chosen where the text was to end.
+            accepted: of these.
+            draft_ns: time that the draft took, catching up included.
+            verify_ns: the rest of the step's time.
+        """
+        costs, ns = self._costs, draft_ns + verify_ns
+        self._steps += 1
+        settled = drafted == self._before
+        self._before = drafted
+        if costs.enough(0, 1):
+            self._book(drafted, accepted, draft_ns, verify_ns)
+        if settled:
+            costs.add(drafted, ns if drafted else verify_ns, self._steps)
+        if drafted == 0:
+            self._plain += 1
+            return
+        self._catch_up_evidence()
+        self._survivors.add(drafted, accepted)
+        if self._why is Why.PROBE and self._left:
+            self._missed += accepted == 0
+            if self._missed >= self._misses and costs.known(drafted):
+                self._left = 0
+
+    def _catch_up_evidence(self) -> None:
+        if self._plain:
+            self._survivors.fade(self.settings.fading**self._plain)
+            self._plain = 0
+
+    def _book(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
+        settings, costs = self.settings, self._costs
+        plain = costs.of(0)
+        if self._account is None:
+            self._account = settings.allowance * plain
+        lost = float(draft_ns)
+        if drafted:
+            if costs.known(drafted):
+                verify_ns = min(verify_ns, int(_DISTURBED * costs.of(drafted)))
+            lost += verify_ns - (accepted + 1) * plain
+        earned = settings.share * (draft_ns + verify_ns)
+        self._account = min(self._account + earned - lost, settings.most * plain)
+
+    def _may(self, length: int) -> bool:
+        """Whether there is something left to spend, or nothing to spend it on."""
+        costs = self._costs
+        return (
+            length == 0
+            or (self._account or 0.0) > 0
+            or (costs.known(length) and costs.of(length) <= costs.of(0))
+        )
+
+    def _try(self, length: int, steps: int, why: Why) -> int:
+        self._trial, self._left, self._why = length, steps - 1, why
+        self._missed = 0
+        return length
+
+    def _stay(self, length: int, why: Why = Why.BEST) -> int:
+        self._now, self._why = length, why
+        return length
+
+    def _not_drafting(self) -> int:
+        settings, costs = self.settings, self._costs
+        if self._probed:
+            # A probe has just ended.
+            self._probed = False
+            expected = self._survivors.expected()
+            best = self._best(0, expected)
+            if best or self._hoped(0, expected):
+                self._spacing = settings.nearest
+                self._now = best or 1
+                return self._drafting()
+            self._spacing = min(max(2 * self._spacing, settings.nearest), settings.furthest)
+        account = self._account or 0.0
+        if account <= 0:
+            return self._stay(0, Why.EMPTY)
+        first = not costs.known(1)
+        self._misses = 2 if first else 1
+        length = 1 if first else max(range(1, self._reach() + 1), key=lambda n: _HOPED[n] / costs.of(n))
+        # What a probe that finds nothing takes beyond plain steps; a length never timed may cost anything.
+        price = self._misses * (costs.of(0) if first else max(costs.of(length) - costs.of(0), 0.0))
+        if account < price or self._plain < self._spacing:
+            return self._stay(0)
+        self._probed = True
+        return self._try(length, settings.probe, Why.PROBE)
+
+    def _drafting(self) -> int:
+        settings, costs = self.settings, self._costs
+        expected = self._survivors.expected()
+        best = self._best(self._now, expected)
+        if not self._may(best):
+            self._spacing = settings.nearest
+            return self._stay(0, Why.EMPTY)
+        if best == 0:
+            self._spacing = settings.nearest
+            return self._stay(0)
+        self._now = best
+        hoped = self._hoped(best, expected)
+        if hoped:
+            return self._try(hoped, _BURST, Why.CLIMB)
+        for length in range(self.limit + 1):
+            if length != best and costs.known(length) and self._doubtful(length, best, expected):
+                return self._try(length, _BURST, Why.REFRESH)
+        return self._try(best, _STEADY, Why.BEST)
+
+    def _reach(self) -> int:
+        """The longest draft to try: twice the longest one known, as how dear it is, nobody has seen."""
+        return min(2 * self._costs.longest, self.limit)
+
+    def _hoped(self, best: int, expected: list[float]) -> int:
+        """A length never timed that may well be better than the best, and what trying it takes is there; else 0."""
+        costs = self._costs
+        new = [length for length in range(1, self._reach() + 1) if not costs.known(length)]
+        if not new:
+            return 0
+        hoped = max(new, key=lambda length: expected[length] / costs.of(length))
+        gain = expected[hoped] / costs.of(hoped) * costs.of(best) / expected[best] - 1
+        price = _BURST * (costs.of(hoped) - expected[hoped] * costs.of(0))
+        # Any gain will do: a length is tried for the first time only once.
+        return hoped if gain > 0 and (self._account or 0.0) > price else 0
+
+    def _doubtful(self, length: int, best: int, expected: list[float]) -> bool:
+        """Whether another length's time is to be taken again: the sooner the nearer it comes to the best one."""
+        costs, settings = self._costs, self.settings
+        behind = expected[best] / costs.of(best) * costs.of(length) / expected[length] - 1
+        wait = (
+            settings.refresh
+            * (1 + max(behind, 0.0) / settings.margin)
+            * (4 if costs.enough(length, KEPT) else 1)
+        )
+        return costs.age(length, self._steps) > wait
+
+    def _best(self, now: int, expected: list[float]) -> int:
+        """The length with most tokens per second of those that were timed; `now`, if none is better by the margin."""
+        costs = self._costs
+        rates = [
+            tokens / costs.of(length) if costs.known(length) else 0.0
+            for length, tokens in enumerate(expected)
+        ]
+        best = max(range(len(rates)), key=rates.__getitem__)
+        margin = self.settings.doubt if best == 0 else self.settings.margin
+        return best if rates[best] > (1 + margin) * rates[now] else now

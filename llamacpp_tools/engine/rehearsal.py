@@ -1,0 +1,124 @@
+"""A controller at work on a recorded text, on a machine of known costs: no model, no clock, the same every time.
+
+What a draft would have had accepted at each token (`trace.Trace.runs`) is all that a controller's world is made of,
+beside what steps cost; so it can be held against every fixed length on the very same text.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llamacpp_tools.engine.control import Control
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a step takes.
+
+    Attributes:
+        step_ms: of a step with a draft of 0, 1, … tokens.
+        draft: of that, what one drafted token takes, as a share of a step without a draft.
+        catch_up: what each pair takes that the MTP block has to catch up with, as a share of that step as well.
+        change: what the first step of another length takes longer, as a share of itself.
+        noise: standard deviation of the logarithm of a step's time.
+    """
+
+    step_ms: tuple[float, ...]
+    draft: float = 0.1
+    catch_up: float = 0.003
+    change: float = 0.03
+    noise: float = 0.0
+
+    @property
+    def limit(self) -> int:
+        """The longest draft whose cost is given."""
+        return len(self.step_ms) - 1
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How it went.
+
+    Attributes:
+        n_tokens: generated.
+        ms: the time they took.
+        time_share: part of the time by draft length.
+    """
+
+    n_tokens: int
+    ms: float
+    time_share: dict[int, float]
+
+    @property
+    def tps(self) -> float:
+        """Tokens per second."""
+        return 1e3 * self.n_tokens / self.ms
+
+
+def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, seed: int = 0) -> Rehearsal:
+    """Generate the text that `runs` tells of.
+
+    Args:
+        steering: a controller that is new, or a draft length that stays.
+        runs: for each token, how many drafted after it would be accepted.
+        machine: what steps cost.
+        seed: of the noise.
+    """
+    rng = random.Random(seed)
+    plain = machine.step_ms[0]
+    shares: Counter[int] = Counter()
+    at = waiting = n_tokens = 0
+    before: int | None = None
+    while at < len(runs):
+        length = steering if isinstance(steering, int) else steering.choose()
+        accepted = min(length, runs[at])
+        draft = length * machine.draft * plain
+        verify = machine.step_ms[length] - draft
+        if machine.noise:
+            verify *= math.exp(rng.gauss(0, machine.noise))
+        if before not in (None, length):
+            verify *= 1 + machine.change
+        before = length
+        if length:
+            draft += waiting * machine.catch_up * plain
+            waiting = 0
+        else:
+            waiting += 1
+        draft_ns, verify_ns = round(draft * 1e6), round(verify * 1e6)
+        shares[length] += draft_ns + verify_ns
+        n_tokens += accepted + 1
+        at += accepted + 1
+        if not isinstance(steering, int):
+            steering.told(length, accepted, draft_ns, verify_ns)
+    ns = sum(shares.values())
+    return Rehearsal(n_tokens, ns / 1e6, {length: part / ns for length, part in sorted(shares.items())})
+
+
+def made_up(chance: Callable[[int, int], float], n: int, seed: int, limit: int = 16) -> list[int]:
+    """A text that nobody wrote: for each of `n` tokens how many drafted after it would be accepted.
+
+    Args:
+        chance: that a draft is accepted, by token and by position in the draft (from 0), if those before it were.
+        n: its tokens.
+        seed: which text.
+        limit: the longest draft.
+    """
+    rng = random.Random(seed)
+    found = []
+    for token in range(n):
+        run = 0
+        while run < limit and rng.random() < chance(token, run):
+            run += 1
+        found.append(run)
+    return found
+
+
+def best_fixed(runs: Sequence[int], machine: Machine, seed: int = 0) -> tuple[int, Rehearsal]:
+    """The draft length that is fastest on this text, known afterwards, 0 among them."""
+    each = {length: rehearse(length, runs, machine, seed) for length in range(machine.limit + 1)}
+    best = max(each, key=lambda length: each[length].tps)
+    return best, each[best]

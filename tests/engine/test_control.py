@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamacpp_tools.engine.control import REASONS, Control, Settings, Why
+from llamacpp_tools.engine.rehearsal import Machine, best_fixed, made_up, rehearse
+
+# Step times of kinds of machine, in ms: attention is all (each row costs what the first does), weights are all (rows
+# are nearly free) up to a kernel that takes eight columns, and a large model whose drafts are dear.
+ROWS = Machine((1.0, 1.8, 2.7, 3.6, 4.5, 5.4, 6.3, 7.2, 8.1))
+WEIGHTS = Machine((10.0, 11.5, 12.8, 14.0, 15.2, 16.4, 17.5, 18.6, 30.0))
+DEAR = Machine((27.0, 45.0, 63.0, 81.0, 96.0, 110.0, 125.0, 140.0, 155.0))
+STREAMED = Machine((9.1, 13.5, 14.5, 16.5, 18.0, 20.0, 21.5, 23.0, 25.0))
+MACHINES = [ROWS, WEIGHTS, DEAR, STREAMED]
+
+
+def text(chance: float, n: int, seed: int = 1) -> list[int]:
+    return made_up(lambda token, position: chance, n, seed)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("chance", [0.0, 0.1, 0.3, 0.5, 0.7, 0.85, 0.95, 1.0])
+def test_it_is_near_the_best_fixed_length_and_never_far_under_plain_decode(
+    machine: Machine, chance: float
+) -> None:
+    each = [text(chance, 2000, seed) for seed in range(5)]
+    auto = [rehearse(Control(8), runs, machine).ms for runs in each]
+    fixed = [sum(rehearse(length, runs, machine).ms for runs in each) for length in range(9)]
+    assert min(fixed) / sum(auto) > 0.95
+    assert min(2000 * machine.step_ms[0] / ms for ms in auto) > 0.98
+
+
+@pytest.mark.parametrize("machine", [WEIGHTS, DEAR, STREAMED])
+@pytest.mark.parametrize(("before", "after"), [(0.1, 0.98), (0.98, 0.1)])
+def test_on_a_text_that_changes_midway_it_beats_every_fixed_length(
+    machine: Machine, before: float, after: float
+) -> None:
+    runs = made_up(lambda token, _: before if token < 1000 else after, 2000, 3)
+    auto, (length, best) = rehearse(Control(8), runs, machine), best_fixed(runs, machine)
+    assert auto.tps > best.tps, f"the best fixed length is {length}"
+
+
+def test_a_cliff_is_learnt_and_not_stepped_over() -> None:
+    went = rehearse(Control(8), text(0.98, 3000), WEIGHTS)
+    assert went.time_share[7] > 0.6
+    assert went.time_share[8] < 0.1
+
+
+Policy = Callable[[int, int], int]
+
+
+@given(
+    times=st.lists(st.floats(0.2, 50.0), min_size=9, max_size=9),
+    outcomes=st.lists(st.integers(0, 8), min_size=1, max_size=1200),
+    spiteful=st.booleans(),
+)
+def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
+    times: list[float], outcomes: list[int], spiteful: bool
+) -> None:
+    # A spiteful text accepts all until the controller drafts long, and nothing from then on.
+    settings = Settings()
+    control = Control(8, settings)
+    plain, ms, tokens, burnt = times[0], 0.0, 0, False
+    for outcome in outcomes:
+        length = control.choose()
+        assert 0 <= length <= 8
+        burnt = burnt or length >= 4
+        accepted = (0 if burnt else length) if spiteful else min(outcome, length)
+        draft = 0.1 * times[length] if length else 0.0
+        control.told(length, accepted, round(draft * 1e6), round((times[length] - draft) * 1e6))
+        ms += times[length]
+        tokens += accepted + 1
+    overdrawn = max(0.0, max(times) - plain)
+    bound = settings.share * ms + settings.allowance * plain + overdrawn + 1e-3
+    assert ms - tokens * plain <= bound
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 10**9), st.integers(1, 10**9)),
+        max_size=300,
+    )
+)
+def test_it_takes_whatever_it_is_told(steps: list[tuple[int, int, int, int]]) -> None:
+    control = Control(8)
+    for drafted, accepted, draft_ns, verify_ns in steps:
+        chosen = control.choose()
+        assert 0 <= chosen <= 8
+        assert control.why in REASONS
+        # As at a text's end, fewer may be drafted than were chosen.
+        done = min(drafted, chosen)
+        control.told(done, min(accepted, done), draft_ns if done else 0, verify_ns)
+
+
+@given(seed=st.integers(0, 10**6), chance=st.floats(0, 1))
+def test_the_same_text_gives_the_same_steps(seed: int, chance: float) -> None:
+    runs = text(chance, 300, seed)
+    machine = Machine(STREAMED.step_ms, noise=0.05)
+    assert rehearse(Control(8), runs, machine, seed) == rehearse(Control(8), runs, machine, seed)
+
+
+def test_it_begins_with_plain_steps_and_then_asks_whether_a_draft_survives() -> None:
+    control, seen = Control(4), []
+    for _ in range(5):
+        length = control.choose()
+        seen.append((length, control.why))
+        control.told(length, 0, 100 * length, 1000)
+    assert seen[:3] == [(0, Why.CALIBRATE)] * 3
+    assert seen[3] == (1, Why.PROBE)
+
+
+def test_where_nothing_is_ever_accepted_drafts_become_rare_and_stay_possible() -> None:
+    control, lengths = Control(8), []
+    for _ in range(4000):
+        length = control.choose()
+        lengths.append(length)
+        control.told(length, 0, 200_000 * length, 1_000_000 + 800_000 * length)
+    assert 0 < sum(length > 0 for length in lengths[2000:]) < 40
+
+
+def test_a_new_text_keeps_what_steps_cost_and_forgets_what_survived() -> None:
+    control = Control(8)
+    rehearse(control, text(0.95, 1000), WEIGHTS)
+    control.begin()
+    first = [control.choose()]
+    for _ in range(3):
+        control.told(first[-1], 0, 100, 1000)
+        first.append(control.choose())
+    assert first[:3] == [0, 0, 0], "plain steps are timed anew"
+    assert first[3] > 0, "and then a draft is tried"
