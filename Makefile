@@ -64,7 +64,7 @@ bench-miniature: $(VENV)/.installed
 	$(BIN)/python benchmarks/miniature_recall.py
 	$(BIN)/python benchmarks/miniature_acceptance.py
 
-# --spec-draft-auto through llama-server against plain decode and every fixed draft length (ten minutes)
+# --spec-draft-auto through llama-server against plain decode and every fixed draft length (a quarter of an hour)
 bench-server-auto: $(VENV)/.installed
 	$(BIN)/llt build --cpu --tools
 	$(BIN)/python benchmarks/server_auto.py

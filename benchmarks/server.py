@@ -47,7 +47,7 @@ def llama_server(build: Build, model: Path, *flags: str, log: Path | None = None
         "1",
         *flags,
     ]
-    with open(log or os.devnull, "wb") as printed:
+    with (log or Path(os.devnull)).open("wb") as printed:
         server = subprocess.Popen([str(word) for word in command], stdout=printed, stderr=subprocess.STDOUT)
     try:
         end = time.monotonic() + START_S

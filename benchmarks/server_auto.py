@@ -2,12 +2,12 @@
 
     python benchmarks/server_auto.py [--rounds N] [--only miniature|ballast] [--quick]
 
-The arms take turns within a round, forward and backward, each in a server of its own that answers every text. A ratio is
-the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second are the server's own
-timings of the answer. Every arm must give plain decode's tokens, or the text's row says where the first one differs.
+The arms take turns within a round, forward and backward, each in a server of its own that answers every text. A
+ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second are the
+server's own timings of the answer. Every arm must give plain decode's tokens, or the text's row says where not.
 
-A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes on
-as a story (or the other way round); what is drafted is compared with that text, and every arm pays for the grammar.
+A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes
+on as a story (or the other way round); what is drafted is compared with that text, and every arm pays for the grammar.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ FIXED = (1, 2, 3, 5)
 AUTO, OFF = "auto", "off"
 ARMS = (OFF, *(str(length) for length in FIXED), AUTO)
 BALLAST = Ballast(400_000_000, 2048)
-PROMPT_CHARS, PART_CHARS = 1500, 1600
+PROMPT_CHARS = 1500
+# About so many characters make a token of the miniature's.
+PER_TOKEN = 2.8
+# A forced answer is so much longer than a free one, so that both of its halves have steps enough.
+LONGER = 2
 WARMUP = 16
 TOLD = re.compile(r"draft auto = steps by length \((.*?)\), (\d+) switches; (.*)")
 
@@ -56,17 +60,23 @@ class Text:
     forced: str = ""
 
 
-def texts(quick: bool) -> dict[str, Text]:
+def texts(n_predict: int, quick: bool) -> dict[str, Text]:
     """The texts by name: kinds that the miniature goes on with by itself, and two that switch midway."""
+    part = int(LONGER * n_predict / 2 * PER_TOKEN)
 
-    names = ("maintenance_log", "analysis") if quick else ("maintenance_log", "extraction", "code", "narrative", "analysis")
+    names = (
+        ("maintenance_log", "analysis")
+        if quick
+        else ("maintenance_log", "extraction", "code", "narrative", "analysis")
+    )
     found = {name: Text(prompt_text(name, PROMPT_CHARS, MEASURED_SEED)) for name in names}
     log, story = (
-        context_text(name, 2 * (PROMPT_CHARS + PART_CHARS), MEASURED_SEED) for name in ("maintenance_log", "narrative")
+        context_text(name, 2 * (PROMPT_CHARS + part), MEASURED_SEED)
+        for name in ("maintenance_log", "narrative")
     )
     parts = {"log, then story": (log, story), "story, then log": (story, log)}
     for name, (first, second) in parts.items():
-        forced = first[PROMPT_CHARS : PROMPT_CHARS + PART_CHARS] + "\n\n" + second[:PART_CHARS]
+        forced = first[PROMPT_CHARS : PROMPT_CHARS + part] + "\n\n" + second[:part]
         found[name] = Text(first[:PROMPT_CHARS], forced)
     return found
 
@@ -94,7 +104,9 @@ def flags(arm: str) -> tuple[str, ...]:
     return ("--spec-type", "draft-mtp", "--spec-draft-n-max", length, *steered)
 
 
-def answered(model: Path, arm: str, asked: dict[str, Text], n_predict: int, log: Path) -> dict[str, dict[str, Any]]:
+def answered(
+    model: Path, arm: str, asked: dict[str, Text], n_predict: int, log: Path
+) -> dict[str, dict[str, Any]]:
     """What one server of an arm answers to every text: speed, tokens, drafts, and how the length was chosen."""
     size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()))
     found: dict[str, dict[str, Any]] = {}
@@ -103,8 +115,8 @@ def answered(model: Path, arm: str, asked: dict[str, Text], n_predict: int, log:
             completion(where, text.prompt[:200], WARMUP)
             # The model may choose other tokens for the same text than the tokenizer does, so not up to its end.
             most = int(0.85 * tokens_of(where, text.forced)) if text.forced else n_predict
-            forced = {"grammar": grammar(text.forced)} if text.forced else {}
-            done = completion(where, text.prompt, min(most, 2 * n_predict), **forced)
+            forced: dict[str, Any] = {"grammar": grammar(text.forced)} if text.forced else {}
+            done = completion(where, text.prompt, most, **forced)
             if text.forced and not text.forced.startswith(done["content"]):
                 raise RuntimeError(f"{name}: the grammar did not hold")
             timings = done["timings"]
@@ -123,13 +135,17 @@ def answered(model: Path, arm: str, asked: dict[str, Text], n_predict: int, log:
     return found
 
 
-def measured(model: Path, asked: dict[str, Text], n_predict: int, rounds: int) -> list[dict[str, dict[str, Any]]]:
+def measured(
+    model: Path, asked: dict[str, Text], n_predict: int, rounds: int
+) -> list[dict[str, dict[str, Any]]]:
     """Of each round, by arm: what `answered` gives."""
     samples = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             order = ARMS if number % 2 == 0 else ARMS[::-1]
-            samples.append({arm: answered(model, arm, asked, n_predict, Path(folder) / "log") for arm in order})
+            samples.append(
+                {arm: answered(model, arm, asked, n_predict, Path(folder) / "log") for arm in order}
+            )
             print(f"round {number + 1} of {rounds}", flush=True)
     return samples
 
@@ -149,7 +165,10 @@ def row(samples: list[dict[str, dict[str, Any]]], name: str) -> dict[str, Any]:
     first, last = samples[0], samples[-1]
     plain = first[OFF][name]["tokens"]
     differs = {
-        arm: next((at for at, (a, b) in enumerate(zip(first[arm][name]["tokens"], plain, strict=True)) if a != b), None)
+        arm: next(
+            (at for at, (a, b) in enumerate(zip(first[arm][name]["tokens"], plain, strict=True)) if a != b),
+            None,
+        )
         for arm in ARMS
     }
     return {
@@ -159,10 +178,13 @@ def row(samples: list[dict[str, dict[str, Any]]], name: str) -> dict[str, Any]:
         "auto_over_best_fixed": ratio(tps[AUTO], tps[best]),
         "auto_over_off": ratio(tps[AUTO], tps[OFF]),
         "auto_over": {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed},
-        "drafted_and_accepted": {arm: [first[arm][name][key] for key in ("drafted", "accepted")] for arm in ARMS},
+        "drafted_and_accepted": {
+            arm: [first[arm][name][key] for key in ("drafted", "accepted")] for arm in ARMS
+        },
         "first_token_that_differs_from_off": {arm: at for arm, at in differs.items() if at is not None},
         "auto_chose": [
-            {key: each[AUTO][name][key] for key in ("steps_by_length", "switches", "why")} for each in (first, last)
+            {key: each[AUTO][name][key] for key in ("steps_by_length", "switches", "why")}
+            for each in (first, last)
         ],
     }
 
@@ -175,14 +197,18 @@ def main() -> None:
     parser.add_argument("--only", choices=("miniature", "ballast"))
     parser.add_argument("--quick", action="store_true", help="two kinds of text and short answers: a try")
     options = parser.parse_args()
-    facts, asked = machine(), texts(options.quick)
+    facts = machine()
     # A step of the miniature itself takes half a millisecond: a longer answer for a steadier figure.
-    cases = {"miniature": (miniature(), 1000), "ballast": (miniature(BALLAST), 250)}
+    cases = {"miniature": (miniature(), 800), "ballast": (miniature(BALLAST), 160)}
     found: dict[str, dict[str, Any]] = {}
+    switching: list[str] = []
     for case, (model, n_predict) in cases.items():
         if options.only not in (None, case):
             continue
-        samples = measured(model, asked, n_predict // 4 if options.quick else n_predict, options.rounds)
+        most = n_predict // 4 if options.quick else n_predict
+        asked = texts(most, options.quick)
+        samples = measured(model, asked, most, options.rounds)
+        switching = [name for name, text in asked.items() if text.forced]
         found[case] = {name: row(samples, name) for name in asked}
     path = write_result(
         "server-auto",
@@ -192,7 +218,7 @@ def main() -> None:
             "ballast": {"weights": BALLAST.weights, "kv": BALLAST.kv},
             "limit": LIMIT,
             "rounds": options.rounds,
-            "forced": [name for name, text in asked.items() if text.forced],
+            "forced": switching,
             "goals": {
                 "auto_over_best_fixed": 0.97,
                 "auto_over_off": 0.98,

@@ -1,4 +1,4 @@
-"""The patch spec-draft-auto: off it changes nothing, on it gives plain greedy's tokens and chooses as our controller does."""
+"""The patch spec-draft-auto: off it changes nothing, on it gives greedy tokens and chooses what our controller does."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def prompts() -> list[str]:
     return [log[:1500], prose[:1500], log[:2500]]
 
 
-def answers(build: Build, model: Path, *flags: str, log: Path | None = None, n: int = 200) -> list[dict[str, Any]]:
+def answers(
+    build: Build, model: Path, *flags: str, log: Path | None = None, n: int = 200
+) -> list[dict[str, Any]]:
     """What one server answers to the prompts, one after the other."""
     with llama_server(build, model, *SIZE, *flags, log=log) as where:
         return [completion(where, each, n, timeout_s=300, cache_prompt=True) for each in prompts()]
@@ -60,7 +62,11 @@ def counted(log: Path) -> list[tuple[dict[int, int], int, str]]:
     """Of each request: steps by draft length, switches, and the reasons."""
     found = TOLD.findall(log.read_text(errors="replace"))
     return [
-        ({int(n): int(count) for n, count in (pair.split(": ") for pair in steps.split(", "))}, int(switches), why)
+        (
+            {int(n): int(count) for n, count in (pair.split(": ") for pair in steps.split(", "))},
+            int(switches),
+            why,
+        )
         for steps, switches, why in found
     ]
 
@@ -76,7 +82,9 @@ def test_without_the_flag_the_server_is_that_of_a_build_without_the_patch(
     for name in ("tokens", "content", "tokens_cached", "tokens_evaluated"):
         assert [each[name] for each in theirs] == [each[name] for each in ours], name
     for name in ("draft_n", "draft_n_accepted", "cache_n", "prompt_n", "predicted_n"):
-        assert [each["timings"].get(name) for each in theirs] == [each["timings"].get(name) for each in ours], name
+        assert [each["timings"].get(name) for each in theirs] == [
+            each["timings"].get(name) for each in ours
+        ], name
     assert bool(ours[0]["timings"].get("draft_n")) == bool(flags)
     assert counted(tmp_path / "log") == []
 
@@ -144,7 +152,9 @@ def test_where_it_cannot_steer_the_flag_is_an_error_at_the_start(patched: Build,
 
 
 def test_the_help_has_the_flag(patched: Build) -> None:
-    done = subprocess.run([patched.tool("llama-server"), "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [patched.tool("llama-server"), "--help"], capture_output=True, text=True, check=True
+    )
     assert "--spec-draft-auto" in done.stdout
 
 
@@ -188,7 +198,9 @@ def test_the_patchs_controller_chooses_what_ours_chooses(tmp_path: Path) -> None
         told, chosen = trace(seed, limit=1 + seed % 7)
         done = subprocess.run([program], input="\n".join(told), capture_output=True, text=True, check=True)
         theirs = done.stdout.splitlines()
-        first = next((at for at, pair in enumerate(zip(theirs, chosen, strict=True)) if pair[0] != pair[1]), None)
+        first = next(
+            (at for at, pair in enumerate(zip(theirs, chosen, strict=True)) if pair[0] != pair[1]), None
+        )
         assert first is None, f"seed {seed}, step {first}: {theirs[first]} and ours {chosen[first]}"
         seen |= {line.split()[1] for line in chosen}
     assert seen == {"0", "1", "2", "3", "4", "5"}, "a reason that no trace has is not compared"
