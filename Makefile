@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-cluster bench-miniature soak soak-cluster train-miniature clean
+.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-cluster \
+	bench-miniature bench-server-auto soak soak-cluster train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -69,6 +70,11 @@ bench-miniature: $(VENV)/.installed
 bench-cluster: $(VENV)/.installed-test
 	$(BIN)/llt build --cpu
 	$(BIN)/python benchmarks/cluster_overhead.py
+
+# --spec-draft-auto through llama-server against plain decode and every fixed draft length (a quarter of an hour)
+bench-server-auto: $(VENV)/.installed
+	$(BIN)/llt build --cpu --tools
+	$(BIN)/python benchmarks/server_auto.py
 
 # The full number of kills of a sweep and of its workers, and of rollbacks (about half an hour)
 soak: $(VENV)/.installed-test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -18,8 +19,14 @@ START_S = 120.0
 
 
 @contextmanager
-def llama_server(build: Build, model: Path, *flags: str) -> Iterator[str]:
+def llama_server(build: Build, model: Path, *flags: str, log: Path | None = None) -> Iterator[str]:
     """A llama-server that answers; yields its address.
+
+    Args:
+        build: a build with tools.
+        model: a GGUF file.
+        flags: more of its arguments; one slot unless they say otherwise.
+        log: a file for what it prints.
 
     Raises:
         RuntimeError: it ended, or did not answer within two minutes.
@@ -40,9 +47,8 @@ def llama_server(build: Build, model: Path, *flags: str) -> Iterator[str]:
         "1",
         *flags,
     ]
-    server = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with (log or Path(os.devnull)).open("wb") as printed:
+        server = subprocess.Popen([str(word) for word in command], stdout=printed, stderr=subprocess.STDOUT)
     try:
         end = time.monotonic() + START_S
         while True:

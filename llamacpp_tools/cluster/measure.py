@@ -17,6 +17,7 @@ from llamacpp_tools.cluster.modelsearch import Wanted
 from llamacpp_tools.cluster.parcel import Parcel, pack
 from llamacpp_tools.cluster.security import Address, knock, security
 from llamacpp_tools.cluster.sinks import BoxSinks
+from llamacpp_tools.errors import BadInput
 from llamacpp_tools.models.header import GgufHeader, check_gguf
 from llamacpp_tools.results.measure import Keep, Options, Writing, recorded
 from llamacpp_tools.results.provenance import checkout_state

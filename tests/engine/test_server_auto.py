@@ -1,0 +1,206 @@
+"""The patch spec-draft-auto: off it changes nothing, on it gives greedy tokens and chooses what our controller does."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.server import completion, llama_server
+from llamacpp_tools.build import toolchain
+from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.engine.control import Control
+from llamacpp_tools.models.miniature import miniature
+from llamacpp_tools.models.recast import recast
+from llamacpp_tools.stack.rebase import rebase
+from llamacpp_tools.stack.series import load_series
+from llamacpp_tools.stack.upstream import load_upstream
+from llamacpp_tools.workloads import prompt_text
+from tests.conftest import PATCHES, Llt, made
+
+pytestmark = pytest.mark.build
+SIZE = ("-c", "4096", "-ub", "128", "-b", "512", "-t", "2", "-ctk", "f32", "-ctv", "f32")
+MTP = ("--spec-type", "draft-mtp", "--spec-draft-n-max", "4")
+AUTO = (*MTP, "--spec-draft-auto")
+TOLD = re.compile(r"draft auto = steps by length \((.*?)\), (\d+) switches; (.*)")
+
+
+@pytest.fixture(scope="module")
+def without(llt: Llt) -> Build:
+    """The build with all patches but this one."""
+    return made(llt, "patched-without-spec-draft-auto", "--tools", "--without", "spec-draft-auto")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature in f32: in q8_0 tokens verified together may round otherwise than one at a time."""
+    path = tmp_path_factory.mktemp("models") / "miniature-f32.gguf"
+    recast(miniature(), path, "f32")
+    return path
+
+
+def prompts() -> list[str]:
+    """A text that pays, one that pays less, and the first one again, longer: its beginning is in the prompt cache."""
+    log, prose = prompt_text("maintenance_log", 2000), prompt_text("narrative", 2000)
+    return [log[:1500], prose[:1500], log[:2500]]
+
+
+def answers(
+    build: Build, model: Path, *flags: str, log: Path | None = None, n: int = 200
+) -> list[dict[str, Any]]:
+    """What one server answers to the prompts, one after the other."""
+    with llama_server(build, model, *SIZE, *flags, log=log) as where:
+        return [completion(where, each, n, timeout_s=300, cache_prompt=True) for each in prompts()]
+
+
+def counted(log: Path) -> list[tuple[dict[int, int], int, str]]:
+    """Of each request: steps by draft length, switches, and the reasons."""
+    found = TOLD.findall(log.read_text(errors="replace"))
+    return [
+        (
+            {int(n): int(count) for n, count in (pair.split(": ") for pair in steps.split(", "))},
+            int(switches),
+            why,
+        )
+        for steps, switches, why in found
+    ]
+
+
+@pytest.mark.parametrize("flags", [(), MTP], ids=["plain", "mtp"])
+def test_without_the_flag_the_server_is_that_of_a_build_without_the_patch(
+    patched: Build, without: Build, model: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    assert "spec-draft-auto" in patched.manifest.patches
+    assert "spec-draft-auto" not in without.manifest.patches
+    theirs = answers(without, model, *flags)
+    ours = answers(patched, model, *flags, log=tmp_path / "log")
+    for name in ("tokens", "content", "tokens_cached", "tokens_evaluated"):
+        assert [each[name] for each in theirs] == [each[name] for each in ours], name
+    for name in ("draft_n", "draft_n_accepted", "cache_n", "prompt_n", "predicted_n"):
+        assert [each["timings"].get(name) for each in theirs] == [
+            each["timings"].get(name) for each in ours
+        ], name
+    assert bool(ours[0]["timings"].get("draft_n")) == bool(flags)
+    assert counted(tmp_path / "log") == []
+
+
+def test_with_the_flag_tokens_are_those_of_plain_greedy_and_the_log_says_what_was_chosen(
+    patched: Build, model: Path, tmp_path: Path
+) -> None:
+    plain = answers(patched, model, n=400)
+    steered = answers(patched, model, *AUTO, log=tmp_path / "log", n=400)
+    assert [each["tokens"] for each in steered] == [each["tokens"] for each in plain]
+    told = counted(tmp_path / "log")
+    assert len(told) == len(plain)
+    assert any(steps.get(0, 0) > 0 for steps, _, _ in told)
+    for each, (steps, switches, why) in zip(steered, told, strict=True):
+        timings = each["timings"]
+        # A step gives its accepted tokens and one more; the prompt gave the first, and the last step may not draft.
+        missing = each["timings"]["predicted_n"] - timings.get("draft_n_accepted", 0) - sum(steps.values())
+        assert 1 <= missing <= 2
+        assert timings.get("draft_n", 0) == sum(length * count for length, count in steps.items())
+        assert max(steps) <= 4
+        assert switches < sum(steps.values())
+        assert why
+    drafted = sum(each["timings"].get("draft_n", 0) for each in steered)
+    assert drafted > 0, "a controller that never drafts would prove nothing"
+    assert len({tuple(each["tokens"]) for each in plain}) == len(plain)
+
+
+def test_two_slots_at_once_give_the_tokens_that_each_gives_alone(
+    patched: Build, model: Path, tmp_path: Path
+) -> None:
+    texts = prompts()[:2]
+    alone = answers(patched, model, n=200)[:2]
+    together: dict[int, dict[str, Any]] = {}
+    with llama_server(patched, model, *SIZE, *AUTO, "-np", "2", log=tmp_path / "log") as where:
+
+        def ask(number: int) -> None:
+            together[number] = completion(where, texts[number], 200, timeout_s=300, id_slot=number)
+
+        askers = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    assert [together[number]["tokens"] for number in range(2)] == [each["tokens"] for each in alone]
+    assert len(counted(tmp_path / "log")) == 2
+
+
+REFUSED = {
+    "no type": ((), "use --spec-type draft-mtp"),
+    "another type": (("--spec-type", "ngram-simple"), "use --spec-type draft-mtp"),
+    "a type beside it": (("--spec-type", "draft-mtp,ngram-simple"), "no other type"),
+    "no length": (("--spec-type", "draft-mtp", "--spec-draft-n-max", "0"), "at least 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_where_it_cannot_steer_the_flag_is_an_error_at_the_start(patched: Build, what: str) -> None:
+    flags, words = REFUSED[what]
+    done = subprocess.run(
+        [patched.tool("llama-server"), "-m", miniature(), *flags, "--spec-draft-auto"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert words in done.stdout + done.stderr
+
+
+def test_the_help_has_the_flag(patched: Build) -> None:
+    done = subprocess.run(
+        [patched.tool("llama-server"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--spec-draft-auto" in done.stdout
+
+
+def trace(seed: int, limit: int) -> tuple[list[str], list[str]]:
+    """A made-up text for the Python controller: what was told, and what it chose and why, line by line."""
+    rng = random.Random(seed)
+    control = Control(limit)
+    told, chosen = [f"new {limit}"], []
+    plain, row, draft = 5e6, rng.uniform(0.05, 0.9) * 5e6, rng.uniform(0.02, 0.4) * 5e6
+    cliff = rng.choice([2, 4, limit + 1])
+    alpha = rng.random()
+    for number in range(1500):
+        if number == 900:
+            control.begin()
+            told.append("begin")
+        if rng.random() < 0.01:
+            alpha = rng.random()
+        length = control.choose()
+        chosen.append(f"{length} {int(control.why)}")
+        drafted = length if rng.random() < 0.98 else rng.randint(0, length)
+        accepted = 0
+        while accepted < drafted and rng.random() < alpha:
+            accepted += 1
+        noise = rng.lognormvariate(0, 0.05) * (20 if rng.random() < 0.01 else 1)
+        verify = int((plain + row * drafted + plain * (drafted >= cliff)) * noise)
+        spent = int(draft * drafted * noise) if drafted else int(plain / 3) * (rng.random() < 0.01)
+        told.append(f"step {drafted} {accepted} {spent} {verify}")
+        control.told(drafted, accepted, spent, verify)
+    return told, chosen
+
+
+def test_the_patchs_controller_chooses_what_ours_chooses(tmp_path: Path) -> None:
+    tree = rebase(load_upstream(PATCHES), load_series(PATCHES)).tree_dir
+    assert tree is not None
+    program = tmp_path / "replay"
+    source = Path(__file__).with_name("replay_auto.cpp")
+    command = [toolchain.require("cpu").cxx, "-std=c++17", "-O1", "-ffp-contract=off", f"-I{tree / 'common'}"]
+    subprocess.run([*command, str(source), "-o", str(program)], check=True)
+    seen: set[str] = set()
+    for seed in range(40):
+        told, chosen = trace(seed, limit=1 + seed % 7)
+        done = subprocess.run([program], input="\n".join(told), capture_output=True, text=True, check=True)
+        theirs = done.stdout.splitlines()
+        first = next(
+            (at for at, pair in enumerate(zip(theirs, chosen, strict=True)) if pair[0] != pair[1]), None
+        )
+        assert first is None, f"seed {seed}, step {first}: {theirs[first]} and ours {chosen[first]}"
+        seen |= {line.split()[1] for line in chosen}
+    assert seen == {"0", "1", "2", "3", "4", "5"}, "a reason that no trace has is not compared"
