@@ -1,7 +1,7 @@
 """Runs a plan over boxes: who is there, who measures what, and every entry on this machine's disk as it comes.
 
-One loop serves all boxes. A box that is lost gives its comparison back; where it had begun it, the others leave it for
-last, and measure it whole if they do: rounds of two boxes never stand in one row.
+One loop serves all boxes. A box that is lost gives its comparison back, and whoever takes it measures it whole: rounds
+of two boxes never stand in one row.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A comparison is what stays together: all modes at one depth and workload. The longest goes first (Graham's LPT list
 scheduling, whose makespan is at most 4/3 of the best on equal boxes). A comparison of which a box has measured some
-rounds waits for that box, as long as there is anything else to do.
+rounds is left to that box while it is there and others have anything else to do.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Queue:
         """
         # Where nothing waits for this very box, the first that waits for nobody is it: no need to look further.
         enough = 0 if self._homes[box] else 1
-        best, rank = None, 4
+        best, rank = None, 3
         for at, task in enumerate(self.waiting):
             if not self._may(task, box, present):
                 continue
@@ -125,10 +125,9 @@ class Queue:
     def _rank(task: Task, box: str, present: Collection[str]) -> int:
         if task.home == box:
             return 0
-        if task.home is None:
-            return 1
-        # Another box's, begun there: last, and of these first those whose box is not here.
-        return 3 if task.home in present else 2
+        # Another box's, begun there, is left to it while it is here. Of one that is gone it is anybody's at once: put
+        # last, a long comparison would run alone when all else is done.
+        return 2 if task.home in present else 1
 
 
 def _order(task: Task) -> tuple[float, int]:

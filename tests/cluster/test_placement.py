@@ -22,11 +22,19 @@ def test_the_longest_goes_first_and_each_goes_once():
 
 
 def test_what_a_box_has_begun_waits_for_it_as_long_as_there_is_something_else():
-    queue = Queue([Task(0, 9.0, home="b"), Task(1, 1.0), Task(2, 0.5, home="gone")])
+    queue = Queue([Task(0, 9.0, home="b"), Task(1, 1.0), Task(2, 0.5)])
     assert taken(queue, "a") == 1
     assert taken(queue, "b") == 0
+    queue.give_back("b", begun=True)
     queue.done("a")
     assert taken(queue, "a") == 2
+    queue.done("a")
+    assert taken(queue, "a") == 0
+
+
+def test_what_a_lost_box_had_begun_waits_for_nobody():
+    queue = Queue([Task(0, 9.0, home="gone"), Task(1, 1.0)])
+    assert taken(queue, "a") == 0
 
 
 def test_a_lost_box_gives_back_what_it_was_at():
