@@ -108,34 +108,27 @@ def settings(hosts: Hosts) -> dict[str, Any]:
     return found
 
 
-def arguments(hosts: Hosts) -> dict[str, Any]:
-    """What `SSHCluster` is called with: the scheduler's machine stands before the boxes."""
-    machines = (hosts.first, *hosts.boxes)
-    protocol = hosts.where.scheme
+def scheduler_options(hosts: Hosts) -> dict[str, Any]:
+    """What Dask's scheduler over SSH is started with."""
+    listens = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    where = hosts.where
     return {
-        "hosts": [each.host for each in machines],
-        "connect_options": [_ssh(each, hosts) for each in machines],
-        "worker_class": "llamacpp_tools.cluster.nodes.BoxWorker",
-        "worker_options": [
-            {
-                "protocol": protocol,
-                "name": each.name or each.host,
-                "host": each.host,
-                "models": list(each.models),
-                "rebuild": each.rebuild,
-            }
-            for each in hosts.boxes
-        ],
-        "scheduler_options": {
-            "protocol": protocol,
-            "host": hosts.where.host,
-            "port": hosts.port,
-            "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
-        },
+        "address": hosts.first.host,
+        "connect_options": _ssh(hosts.first, hosts),
+        "kwargs": {"protocol": where.scheme, "host": where.host, "port": where.port, **listens},
         "remote_python": hosts.python,
-        "security": security("client", hosts.where, hosts.certs),
-        "asynchronous": True,
+    }
+
+
+def worker_options(box: Host, hosts: Hosts) -> dict[str, Any]:
+    """What a box over SSH is started with."""
+    told = {"models": list(box.models), "rebuild": box.rebuild}
+    return {
+        "address": box.host,
+        "connect_options": _ssh(box, hosts),
+        "kwargs": {"protocol": hosts.where.scheme, "name": box.name or box.host, "host": box.host, **told},
+        "worker_class": "llamacpp_tools.cluster.nodes.BoxWorker",
+        "remote_python": hosts.python,
     }
 
 
@@ -160,23 +153,32 @@ def over_ssh(hosts: Hosts) -> Connect:
 
     nodes.quiet()
     dask.config.set(settings(hosts))
-    options = arguments(hosts)
+    sealed = security("client", hosts.where, hosts.certs)
 
     @contextlib.asynccontextmanager
     async def connect() -> AsyncIterator[Client]:
-        from distributed import Client
-        from distributed.deploy.ssh import SSHCluster
+        from distributed import Client, SpecCluster
+        from distributed.deploy import ssh
 
+        # `SSHCluster` is this with the same options for every worker; boxes have names and folders of their own.
+        boxes = {
+            box.name or box.host: {"cls": ssh.Worker, "options": worker_options(box, hosts)}
+            for box in hosts.boxes
+        }
+        first = {"cls": ssh.Scheduler, "options": scheduler_options(hosts)}
+        cluster = SpecCluster(
+            boxes, first, name="llt", security=sealed, asynchronous=True, shutdown_on_close=True
+        )
         try:
-            # Dask waits for as long as it takes; a machine that does not answer is said to be so.
-            cluster = SSHCluster(**options)
-            await asyncio.wait_for(cluster, START_S)
-        except Exception as error:  # asyncssh, Dask and the remote side each have errors of their own
-            raise CheckFailed(
-                f"the boxes of {', '.join(options['hosts'][1:])} could not be started over SSH "
-                f"({type(error).__name__}: {error}): can `ssh HOST {hosts.python} -m llamacpp_tools --version` be run?"
-            ) from None
-        try:
+            try:
+                # Dask waits for as long as it takes; a machine that does not answer is said to be so.
+                await asyncio.wait_for(cluster, START_S)
+            except Exception as error:  # asyncssh, Dask and the remote side each have errors of their own
+                raise CheckFailed(
+                    f"the boxes of {', '.join(each.host for each in hosts.boxes)} could not be started over SSH "
+                    f"({type(error).__name__}: {error}): can `ssh HOST {hosts.python} -m llamacpp_tools --version` "
+                    "be run?"
+                ) from None
             async with connected(Client(cluster, asynchronous=True, set_as_default=False)) as client:
                 yield client
         finally:

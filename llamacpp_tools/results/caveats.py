@@ -38,7 +38,7 @@ def caveats(document: Document, comparisons: Sequence[Comparison]) -> list[str]:
     found += _heat(cells) + _neighbours(cells) + _kept(cells, document.depth_state_check)
     found += _apart(cells, comparisons)
     found += [f"{name(cell)}: {note}." for cell in cells for note in cell.notes]
-    found += _of_the_machine(document.provenance)
+    found += _of_the_machine(document.provenance) if not document.boxes else []
     for each in document.boxes:
         found += [f"On the box {each.name}: {text}" for text in _of_the_machine(each.provenance)]
     machines = "one machine" if len(document.boxes) < 2 else f"{len(document.boxes)} machines"

@@ -102,6 +102,13 @@ def test_who_may_not_speak_to_a_sealed_scheduler(start, sets, llt, tmp_path):
     assert done.returncode == 1 and "TLS" in done.stderr
 
 
+def test_a_set_that_has_run_out(start, tmp_path):
+    old = certs.make(tmp_path / "old", days=0).folder
+    where = address(listening(start("cluster", "scheduler", "--port", "0", "--certs", old)))
+    with pytest.raises(CheckFailed, match="has expired"):
+        knock(where, security("client", where, old))
+
+
 def test_tls_to_a_plain_scheduler(scheduler, sets):
     where = Address("tls", "127.0.0.1", address(scheduler).port)
     with pytest.raises(CheckFailed, match="does not speak TLS"):

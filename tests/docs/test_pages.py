@@ -51,6 +51,14 @@ def test_how_to_read_a_result(tmp_path: Path) -> None:
         assert (tmp_path / name).stat().st_size > 1000
 
 
+@pytest.mark.build
+def test_cells_over_boxes(tmp_path: Path, patched: Build) -> None:
+    written = run_blocks(DOCS / "cluster.md", tmp_path)
+    assert "one: " in written[0] and "box one: 4 cells" in written[0]
+    assert {cell.box for cell in read(tmp_path / "boxes.json").cells} == {"one"}
+    assert "client-key.pem" in written[1]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_no_command_stands_outside_the_blocks_that_are_run(name: str) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
