@@ -92,7 +92,7 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt):
         )
         config = tmp_path / "ssh.yaml"
         config.write_text(
-            "{name: ssh, model: miniature, modes: [dense], depths: [64], workloads: [code], rounds: 1,"
+            "{name: ssh, model: miniature, modes: [dense], depths: [64], workloads: [maintenance_log], rounds: 1,"
             " generate: {n_predict: 4}, context: {threads: 1}}"
         )
         out = tmp_path / "out.json"
