@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-miniature bench-server-auto soak train-miniature clean
+.PHONY: quickstart test lint check-patches test-onto upstream-tests sanitize bench bench-binding bench-cluster bench-miniature bench-server-auto soak soak-cluster train-miniature clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/llt build --cpu
@@ -48,6 +48,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/engine_speed.py
 	$(BIN)/python benchmarks/engine_profile.py
 	$(BIN)/python benchmarks/advise_error.py
+	$(BIN)/python benchmarks/scale_simulation.py --seeds 9
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed
@@ -69,11 +70,21 @@ bench-server-auto: $(VENV)/.installed
 	$(BIN)/llt build --cpu --tools
 	$(BIN)/python benchmarks/server_auto.py
 
+# A sweep through a one-box cluster over the same sweep without (half an hour)
+bench-cluster: $(VENV)/.installed-test
+	$(BIN)/llt build --cpu
+	$(BIN)/python benchmarks/cluster_overhead.py
+
 # The full number of kills of a sweep and of its workers, and of rollbacks (about half an hour)
 soak: $(VENV)/.installed-test
 	$(BIN)/llt build --cpu --tools
 	LLT_KILLS=50 LLT_WORKER_KILLS=20 $(BIN)/python -m pytest tests/sweep/test_kill.py
 	LLT_TORTURE=12 $(BIN)/python -m pytest tests/engine/test_rollback.py
+
+# Three boxes in network namespaces of their own: a worker and the scheduler killed, a network cut (root, a few minutes)
+soak-cluster: $(VENV)/.installed-test
+	$(BIN)/llt build --cpu
+	$(BIN)/python benchmarks/cluster_kills.py
 
 # Train the miniature anew (20 million tokens, two cores: about two hours); make train-miniature TRAIN_ARGS='--resume --out DIR'
 train-miniature: $(VENV)/.installed-train

@@ -49,15 +49,16 @@ def llt() -> Llt:
     return run
 
 
-def made(llt: Llt, variant: str, *options: str, backend: str = "cpu") -> Build:
+def made(llt: Llt, variant: str, *options: str, backend: str = "cpu", rpc: bool = False) -> Build:
     """Build through the command line (or find it built) and return what the manifest says.
 
     `LLT_TEST_ONTO=v0.5.0` runs what needs a build on another upstream version (`make test-onto`).
     """
     onto = os.environ.get("LLT_TEST_ONTO")
+    options = (*options, *(["--rpc"] if rpc else []))
     done = llt("build", f"--{backend}", *options, *(["--onto", onto] if onto else []))
     assert done.returncode == 0, done.stderr
-    return manifest.find(backend, f"{variant}-onto-{onto}" if onto else variant)
+    return manifest.find(backend, f"{variant}-onto-{onto}" if onto else variant, rpc)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +66,12 @@ def patched(llt: Llt) -> Build:
     """The patched CPU build with upstream's programs; for `make sanitize` with a sanitized shim."""
     found = made(llt, "patched", "--tools")
     return rebuilt(found, "sanitized", tools=True) if sanitizer.WANTED else found
+
+
+@pytest.fixture(scope="session")
+def with_rpc(llt: Llt) -> Build:
+    """The patched CPU build with the RPC backend and its server."""
+    return made(llt, "patched", rpc=True)
 
 
 @pytest.fixture(scope="session")

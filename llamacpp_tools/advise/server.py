@@ -31,6 +31,7 @@ def server_command(option: Option, cell: Cell, model: str) -> str:
         "-fa": _FLASH.get(cell.flash_attn) if cell.flash_attn is not None else None,
         "-ngl": cell.n_gpu_layers,
         "-t": cell.threads if cell.threads != "auto" else cell.n_threads,
+        "--rpc": ",".join(cell.rpc) or None,
         # A server keeps room for several users by default, each of whom would get a part of the context.
         "-np": 1,
         "--dynsparse-swa": option.recipe.window,

@@ -9,7 +9,7 @@ from llamacpp_tools.results.schema import Cell
 from llamacpp_tools.sweep.cell import uses_mtp
 
 Context = tuple[object, ...]
-_CONTEXT = ("n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads")
+_CONTEXT = ("n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads", "rpc")
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,5 @@ def nearest(candidates: Sequence[Setting], setting: Setting, recipe: Recipe) -> 
 
 
 def _context(cell: Cell) -> Context:
-    return tuple(getattr(cell, name) for name in _CONTEXT)
+    values = (getattr(cell, name) for name in _CONTEXT)
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values)

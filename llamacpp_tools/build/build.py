@@ -23,6 +23,7 @@ from llamacpp_tools.build.manifest import Build, LibraryFile, Manifest
 from llamacpp_tools.build.options import (
     LIBRARY_TARGETS,
     MITIGATIONS,
+    RPC_SERVER,
     TOOL_TARGETS,
     BuildOptions,
     Mitigation,
@@ -89,7 +90,7 @@ def build(
         # Not by the paths of ninja and the compilers: two virtual environments share one build.
         named = [arg for arg in toolchain.cmake_args if not _PROGRAM.match(arg)]
         key = build_key(stack.applied.tree, [*cmake, *named], toolchain.cxx_version)
-        folder = home.builds_dir() / f"{options.variant}-{options.backend}-{key}"
+        folder = home.builds_dir() / f"{options.name}-{key}"
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(folder / "lock", timeout=0):
@@ -156,10 +157,7 @@ def _describe(
 ) -> Manifest:
     stack, binaries = job.stack, folder / "out" / "bin"
     programs = (*TOOL_TARGETS, *job.options.added_targets)
-    files = [
-        LibraryFile(path=str(path.relative_to(folder)), sha256=sha256_file(path))
-        for path in _libraries(binaries)
-    ]
+    files = [_hashed(folder, path) for path in _libraries(binaries)]
     library, shim = files[-2:]
     return Manifest(
         schema=2,
@@ -188,9 +186,14 @@ def _describe(
         layout="layout.json",
         layout_sha256=sha256_file(folder / "layout.json"),
         tools={name: f"out/bin/{name}" for name in programs if (binaries / name).is_file()},
+        rpc_server=_hashed(folder, binaries / RPC_SERVER) if job.options.rpc else None,
         proof=proof,
         seconds=round(seconds, 1),
     )
+
+
+def _hashed(folder: Path, path: Path) -> LibraryFile:
+    return LibraryFile(path=str(path.relative_to(folder)), sha256=sha256_file(path))
 
 
 def _libraries(binaries: Path) -> list[Path]:
@@ -207,7 +210,7 @@ def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None
     made = _previous(folder)
     if made is None or made.manifest.head != stack.applied.head:
         return None
-    if not set(options.targets) <= {*LIBRARY_TARGETS, *made.manifest.tools}:
+    if not set(options.targets) <= {*LIBRARY_TARGETS, RPC_SERVER, *made.manifest.tools}:
         return None
     return made if made.is_whole else None
 

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import pydantic
 
 from llamacpp_tools import home
-from llamacpp_tools.build.options import BACKENDS
+from llamacpp_tools.build.options import BACKENDS, build_name
 from llamacpp_tools.errors import BadInput, MissingTool
 from llamacpp_tools.files import write_text_atomic
 
 
 class LibraryFile(pydantic.BaseModel):
-    """One shared library: its path inside the build's folder, and the SHA-256 (hex) of its bytes."""
+    """A shared library or a program: its path inside the build's folder, and the SHA-256 (hex) of its bytes."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -33,6 +33,7 @@ class Manifest(pydantic.BaseModel):
 
     `libraries` are all shared libraries that a process loads, libllama and the shim among them, in that order. The
     schema changes with the form of this document and of those that it names, so that older builds are made again.
+    `rpc_server` is upstream's RPC server, in a build with the RPC backend only.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,12 @@ class Manifest(pydantic.BaseModel):
     tools: dict[str, str]
     proof: list[dict[str, Any]]
     seconds: float
+    rpc_server: LibraryFile | None = None
+
+    @property
+    def rpc(self) -> bool:
+        """Whether layers can lie on other machines with this build."""
+        return self.rpc_server is not None
 
     @property
     def code_sha256(self) -> str:
@@ -118,7 +125,20 @@ class Build:
     @property
     def is_whole(self) -> bool:
         """Every file that a process needs is there."""
-        return all(path.is_file() for path in (*self.libraries, self.declarations, self.layout))
+        server = [self.rpc_server] if self.manifest.rpc else []
+        return all(path.is_file() for path in (*self.libraries, self.declarations, self.layout, *server))
+
+    @property
+    def rpc_server(self) -> Path:
+        """Upstream's RPC server.
+
+        Raises:
+            MissingTool: the build has no RPC backend.
+        """
+        if self.manifest.rpc_server is None:
+            wanted = build_command(self.manifest.backend, self.manifest.variant, rpc=True)
+            raise MissingTool(f"this build cannot serve layers to another machine: run `{wanted}`")
+        return self.folder / self.manifest.rpc_server.path
 
     def tool(self, name: str) -> Path:
         """One of upstream's programs.
@@ -127,7 +147,7 @@ class Build:
             MissingTool: the build was made without it.
         """
         if name not in self.manifest.tools:
-            wanted = build_command(self.manifest.backend, self.manifest.variant)
+            wanted = build_command(self.manifest.backend, self.manifest.variant, self.manifest.rpc)
             raise MissingTool(f"{name} is not in this build: run `{wanted} --tools`")
         return self.folder / self.manifest.tools[name]
 
@@ -159,18 +179,19 @@ def load(path: Path) -> Build:
         ) from error
 
 
-def pointer(backend: str, variant: str) -> Path:
+def pointer(backend: str, variant: str, rpc: bool = False) -> Path:
     """The small file that says which folder holds the current build of a backend and variant."""
-    return home.builds_dir() / f"{variant}-{backend}.current"
+    return home.builds_dir() / f"{build_name(backend, variant, rpc)}.current"
 
 
 def point_to(build: Build) -> None:
     """Make `build` the one that `find` returns."""
-    write_text_atomic(pointer(build.manifest.backend, build.manifest.variant), build.folder.name + "\n")
+    made = build.manifest
+    write_text_atomic(pointer(made.backend, made.variant, made.rpc), build.folder.name + "\n")
 
 
-def find(backend: str = "cpu", variant: str = "patched") -> Build:
-    """The current build of a backend and variant.
+def find(backend: str = "cpu", variant: str = "patched", rpc: bool = False) -> Build:
+    """The current build of a backend and variant, the one with the RPC backend if `rpc`.
 
     Raises:
         BadInput: no such backend is known.
@@ -178,22 +199,27 @@ def find(backend: str = "cpu", variant: str = "patched") -> Build:
     """
     if backend not in BACKENDS:
         raise BadInput(f"unknown backend '{backend}'; llt builds {', '.join(BACKENDS)}")
-    command = build_command(backend, variant)
+    command = build_command(backend, variant, rpc)
+    words = f"{variant} build for {backend}{' with RPC' if rpc else ''}"
     try:
-        name = pointer(backend, variant).read_text(encoding="utf-8").strip()
+        name = pointer(backend, variant, rpc).read_text(encoding="utf-8").strip()
         build = load(home.builds_dir() / name / "manifest.json")
     except (OSError, BadInput) as error:
-        raise MissingTool(f"no {variant} build for {backend} is here: run `{command}`") from error
+        raise MissingTool(f"no {words} is here: run `{command}`") from error
     if not build.is_whole:
-        raise MissingTool(f"the {variant} build for {backend} has lost files: run `{command}`")
+        raise MissingTool(f"the {words} has lost files: run `{command}`")
     return build
 
 
-def build_command(backend: str, variant: str) -> str:
+def build_command(backend: str, variant: str, rpc: bool = False) -> str:
     """The command line that makes such a build."""
     variant, _, onto = variant.partition("-onto-")
     base, _, left_out = variant.partition("-without-")
-    options = [f"--{backend}", *([] if base == "patched" else ["--variant", base])]
+    options = [
+        f"--{backend}",
+        *(["--rpc"] if rpc else []),
+        *([] if base == "patched" else ["--variant", base]),
+    ]
     for name in left_out.split("-without-") if left_out else []:
         options += ["--without", name]
     if onto:

@@ -29,6 +29,10 @@ _COMMON = (
     "-DGGML_ALL_WARNINGS=OFF",
     "-DGGML_CCACHE=OFF",
 )
+# RDMA is off, so that what a server speaks does not depend on the libraries that happen to be there.
+_RPC = ("-DGGML_RPC=ON", "-DGGML_RPC_RDMA=OFF")
+RPC_SERVER = "ggml-rpc-server"
+
 _BACKEND = {"cpu": (), "vulkan": ("-DGGML_VULKAN=ON",), "cuda": ("-DGGML_CUDA=ON",)}
 
 BACKENDS = tuple(sorted(_BACKEND))
@@ -76,6 +80,8 @@ class BuildOptions:
         backend: `cpu`, `vulkan` or `cuda` (the CPU backend is always in).
         variant: `patched` or `stock`, then `-without-NAME` and `-onto-REF` where that was asked.
         tools: also build upstream's own programs.
+        rpc: with the RPC backend and its server, so that layers can lie on other machines; a build of its own, as
+            one without it must not be able to reach for the network.
         added_cmake: options for cmake after ours, so that they win; what is not for everyone's build (upstream's
             tests, sanitizers) is asked for here, under a variant of its own.
         added_targets: programs to build besides, named in the manifest as upstream's other programs are.
@@ -84,17 +90,37 @@ class BuildOptions:
     backend: str = "cpu"
     variant: str = "patched"
     tools: bool = False
+    rpc: bool = False
     added_cmake: tuple[str, ...] = ()
     added_targets: tuple[str, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
         """What ninja is asked for."""
-        return LIBRARY_TARGETS + (TOOL_TARGETS if self.tools else ()) + self.added_targets
+        server = (RPC_SERVER,) if self.rpc else ()
+        return LIBRARY_TARGETS + (TOOL_TARGETS if self.tools else ()) + server + self.added_targets
+
+    @property
+    def name(self) -> str:
+        """Variant and backend as they name folders: `patched-cpu`, `patched-cpu-rpc`."""
+        return build_name(self.backend, self.variant, self.rpc)
 
     def cmake(self, mitigation: Mitigation = NONE) -> list[str]:
         """The options for cmake that the build's folder and libllama depend on."""
-        return [*_COMMON, *_BACKEND[self.backend], *mitigation.cmake, *self.added_cmake]
+        rpc = _RPC if self.rpc else ()
+        return [*_COMMON, *_BACKEND[self.backend], *rpc, *mitigation.cmake, *self.added_cmake]
+
+
+def build_name(backend: str, variant: str, rpc: bool = False) -> str:
+    """What names a build's folder and the file that points to it."""
+    return f"{variant}-{backend}{'-rpc' if rpc else ''}"
+
+
+def split_name(name: str) -> tuple[str, str, bool]:
+    """(backend, variant, rpc) of what `build_name` gave."""
+    plain = name.removesuffix("-rpc")
+    variant, _, backend = plain.rpartition("-")
+    return backend, variant, plain != name
 
 
 def build_key(tree: str, cmake: list[str], compiler: str) -> str:

@@ -13,6 +13,12 @@ def build(
     cpu: Annotated[bool, typer.Option("--cpu", help="The CPU backend only [default].")] = False,
     vulkan: Annotated[bool, typer.Option("--vulkan", help="With -DGGML_VULKAN=ON.")] = False,
     cuda: Annotated[bool, typer.Option("--cuda", help="With -DGGML_CUDA=ON.")] = False,
+    rpc: Annotated[
+        bool,
+        typer.Option(
+            "--rpc", help="Also the RPC backend and its server, as a build of its own: docs/rpc.md."
+        ),
+    ] = False,
     variant: Annotated[str, typer.Option("--variant", help="patched or stock.")] = "patched",
     tools: Annotated[
         bool,
@@ -49,15 +55,18 @@ def build(
     name = variant + "".join(f"-without-{left_out}" for left_out in series.without)
     # A build onto another version never takes the place of the pin's.
     name += f"-onto-{slug(onto)}" if onto and onto != upstream.pin else ""
-    with step_progress(f"building {name} for {backend}") as progress:
+    words = f"{name} for {backend}{' with RPC' if rpc else ''}"
+    with step_progress(f"building {words}") as progress:
         progress(0, 0, "getting upstream and applying the series")
         stack = rebase(upstream, series, onto, source)
-        made = run(stack, BuildOptions(backend, name, tools), found, proof_model, progress)
+        made = run(stack, BuildOptions(backend, name, tools, rpc), found, proof_model, progress)
     if json_output:
         print_json({"manifest": str(made.path), **made.data})
         return
     described = made.manifest
-    typer.echo(f"{described.variant} {described.pin} for {described.backend}: {made.library}")
+    typer.echo(
+        f"{described.variant} {described.pin} for {described.backend}{' with RPC' if rpc else ''}: {made.library}"
+    )
     typer.echo(
         f"HEAD {described.head}, series {described.series_digest[:12]}, sha256 {described.library_sha256[:12]}"
     )

@@ -60,11 +60,11 @@ def _kept() -> dict[str, Any]:
     """What llt has fetched and built: names of folders and builds, nothing is opened that is large."""
     from llamacpp_tools import home
     from llamacpp_tools.build import manifest
+    from llamacpp_tools.build.options import split_name
 
     builds = []
     for path in sorted(home.builds_dir().glob("*.current")):
-        variant, _, backend = path.name.removesuffix(".current").rpartition("-")
-        builds.append(_build(manifest, backend, variant))
+        builds.append(_build(manifest, *split_name(path.name.removesuffix(".current"))))
     return {
         "home": str(home.llt_home()),
         "upstream": (home.sources_dir() / "upstream.git" / "HEAD").is_file(),
@@ -73,21 +73,15 @@ def _kept() -> dict[str, Any]:
     }
 
 
-def _build(manifest: Any, backend: str, variant: str) -> dict[str, Any]:
+def _build(manifest: Any, backend: str, variant: str, rpc: bool) -> dict[str, Any]:
     from llamacpp_tools.errors import LltError
 
+    known = {"backend": backend, "variant": variant, "rpc": rpc}
     try:
-        build = manifest.find(backend, variant)
+        build = manifest.find(backend, variant, rpc)
     except LltError as error:
-        return {"backend": backend, "variant": variant, "library": None, "head": None, "problem": str(error)}
-    head = build.manifest.head
-    return {
-        "backend": backend,
-        "variant": variant,
-        "library": str(build.library),
-        "head": head,
-        "problem": None,
-    }
+        return {**known, "library": None, "head": None, "problem": str(error)}
+    return {**known, "library": str(build.library), "head": build.manifest.head, "problem": None}
 
 
 def _folders(parent: Path) -> list[str]:
@@ -133,6 +127,7 @@ def _print_kept(kept: dict[str, Any], console: Any) -> None:
     if not kept["builds"]:
         lines.append("builds: none (llt build --cpu)")
     for build in kept["builds"]:
-        lines.append(f"build {build['variant']} {build['backend']}: {build['problem'] or build['library']}")
+        words = f"{build['variant']} {build['backend']}{' with RPC' if build['rpc'] else ''}"
+        lines.append(f"build {words}: {build['problem'] or build['library']}")
     for line in lines:
         console.print(escape(line), soft_wrap=True, highlight=False)

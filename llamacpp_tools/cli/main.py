@@ -17,6 +17,7 @@ from llamacpp_tools.cli import (
     acceptance,
     advise,
     build,
+    cluster,
     compare,
     doctor,
     drift,
@@ -24,8 +25,10 @@ from llamacpp_tools.cli import (
     patches,
     rebase,
     report,
+    rpcserver,
     sanity,
     sweep,
+    worker,
 )
 from llamacpp_tools.errors import Interrupted, LltError
 
@@ -73,6 +76,7 @@ _add("doctor", doctor.doctor, "llt doctor --json")
 _add("rebase", rebase.rebase, "llt rebase --check --onto v0.5.0")
 _add("drift", drift.drift, "llt drift --to v0.5.0")
 _add("build", build.build, "llt build --vulkan --tools")
+_add("rpc-server", rpcserver.rpc_server, "llt rpc-server --port 50052")
 _add("sweep", sweep.sweep, "llt sweep configs/quickstart.yaml --dry-run")
 _add(
     "report",
@@ -83,6 +87,8 @@ _add("compare", compare.compare, "llt compare before.json after.json --fail-over
 _add("advise", advise.advise, "llt advise results/NAME.json --measure")
 _add("acceptance", acceptance.acceptance, "llt acceptance miniature --class log --class code --lookahead 6")
 _add("sanity", sanity.sanity, "llt sanity --fail-over 5%")
+_add("worker", worker.worker, "llt worker tls://lab:8786 --certs certs --name strix")
+_add_group("cluster", cluster.app)
 _add_group("model", model.app)
 _add_group("patches", patches.app)
 

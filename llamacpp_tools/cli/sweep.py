@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llamacpp_tools.cli.boxes import Boxes, Certs, Cluster, Hosts, Place, Wait, asked_boxes
 from llamacpp_tools.cli.options import share
 
 if TYPE_CHECKING:
+    from llamacpp_tools.cli.boxes import Measure
     from llamacpp_tools.results.schema import Document
     from llamacpp_tools.sweep.cell import CellSpec
     from llamacpp_tools.sweep.config import SweepConfig
@@ -30,6 +32,7 @@ class _Asked:
     keep_prefills: bool
     until_width: float | None
     most_rounds: int
+    boxes: Boxes | None
 
 
 def sweep(
@@ -73,6 +76,11 @@ def sweep(
     force: Annotated[
         bool, typer.Option("--force", help="Load also what is not expected to fit into memory.")
     ] = False,
+    cluster: Cluster = None,
+    hosts: Hosts = None,
+    certs: Certs = None,
+    place: Place = None,
+    wait: Wait = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and start nothing.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
@@ -89,7 +97,10 @@ def sweep(
     width = share(until_width, "--until-width") if until_width is not None else None
     if width is None and max_rounds is not None:
         raise BadInput("--max-rounds bounds --until-width; for a fixed number set `rounds` in the sweep file")
+    boxes = asked_boxes(cluster, hosts, certs, place, wait)
     settings = load_config(config, model, need_model=not dry_run)
+    if place is not None:
+        settings = settings.model_copy(update={"place": place})
     planned = plan(settings)
     if dry_run:
         unchecked = _check_without_running(planned)
@@ -102,7 +113,8 @@ def sweep(
     words += ["--until-width", until_width] if until_width is not None else []
     words += ["--max-rounds", str(max_rounds)] if max_rounds is not None else []
     words += ["--no-depth-state"] * no_depth_state + ["--force"] * force
-    asked = _Asked(out, resume, force, not no_depth_state, width, max_rounds or MOST_ROUNDS)
+    words += boxes.words if boxes is not None else []
+    asked = _Asked(out, resume, force, not no_depth_state, width, max_rounds or MOST_ROUNDS, boxes)
     result, path = _measure(planned, asked, f"llt sweep {shlex.join(words)}")
     _print_result(result, path, json_output)
 
@@ -110,15 +122,14 @@ def sweep(
 def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path]:
     import datetime
 
-    from llamacpp_tools.cli.output import file_progress
-    from llamacpp_tools.cli.sweepbars import bars
-    from llamacpp_tools.results.measure import Options, Stopped, measure, ready
+    from llamacpp_tools.results.measure import Options, Stopped
     from llamacpp_tools.results.record import choose_path, path_to_go_on, unfinished
 
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
     path = path_to_go_on(asked.out, name) if asked.resume else choose_path(asked.out, name, now)
-    parts = ready(planned, file_progress)
+    boxes = asked.boxes
+    measure = boxes.measure(planned) if boxes is not None else _here(planned)
     earlier = None if asked.resume else unfinished(asked.out, name)
     if earlier is not None:
         again = f"{command} --resume --out {shlex.quote(str(earlier))}"
@@ -126,7 +137,7 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
     known = _measured(path) if asked.resume else None
     options = Options(asked.force, asked.keep_prefills, asked.until_width, asked.most_rounds)
     try:
-        result = measure(planned, parts, path, bars, options, now)
+        result = measure(path, options, now)
         if known is not None and known == _measured(path):
             typer.echo("note: every round was there already, so nothing was measured", err=True)
         return result, path
@@ -134,6 +145,16 @@ def _measure(planned: Plan, asked: _Asked, command: str) -> tuple[Document, Path
         again = f"{command} --resume --out {shlex.quote(str(path))}"
         typer.echo(f"what was measured is kept; go on with: {again}", err=True)
         raise stopped.why from None
+
+
+def _here(planned: Plan) -> Measure:
+    """Measures on this machine."""
+    from llamacpp_tools.cli.output import file_progress
+    from llamacpp_tools.cli.sweepbars import bars
+    from llamacpp_tools.results.measure import measure, ready
+
+    parts = ready(planned, file_progress)
+    return lambda path, options, now: measure(planned, parts, path, bars, options, now)
 
 
 def _measured(path: Path) -> list[object]:
@@ -191,6 +212,11 @@ def _print_plan(planned: Plan, json_output: bool) -> None:
         f"{len(planned.cells)} cells of {planned.config.rounds} rounds: at most {planned.prefill_tokens:,} tokens to "
         f"prefill, {planned.decode_tokens:,} to generate"
     )
+    for servers in dict.fromkeys(cell.rpc for cell in planned.cells if cell.rpc):
+        numbers = [cell.index + 1 for cell in planned.cells if cell.rpc == servers]
+        typer.echo(
+            f"note: RPC servers hold layers of {len(numbers)} cells from {numbers[0]} on: {', '.join(servers)}"
+        )
     for note in dict.fromkeys(filter(None, map(unbounded, planned.cells))):
         typer.echo(f"note: {note}")
 
@@ -211,6 +237,16 @@ def _headline(settings: SweepConfig) -> str:
     )
 
 
+def _print_boxes(result: Document) -> None:
+    from llamacpp_tools.results.boxes import sentences
+
+    for each in result.boxes:
+        count = sum(cell.box == each.name for cell in result.cells)
+        typer.echo(f"box {each.name}: {count} cells; {each.box}")
+    for sentence in sentences(result):
+        typer.echo(sentence)
+
+
 def _print_result(result: Document, path: Path, json_output: bool) -> None:
     from llamacpp_tools.cli.output import print_json, stdout_console
     from llamacpp_tools.errors import CheckFailed
@@ -226,6 +262,7 @@ def _print_result(result: Document, path: Path, json_output: bool) -> None:
         for table in tables(result.cells, result.comparisons):
             console.print(table)
             console.print()
+        _print_boxes(result)
         for sentence in result.caveats:
             typer.echo(f"note: {sentence}")
         typer.echo(f"result: {path}")

@@ -91,7 +91,12 @@ def bars(plan: Plan, keep: Keep) -> Iterator[Bars]:
         keep: given the outcomes after each comparison.
     """
     console = stderr_console()
+    with shown(console) as progress:
+        yield Bars(progress, console, plan, keep)
+
+
+def shown(console: Console) -> Progress:
+    """Bars that are there only while the body of its `with` runs."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     what = TextColumn("{task.description}", markup=False)
-    with Progress(what, *columns, console=console, transient=True, disable=not console.is_terminal) as shown:
-        yield Bars(shown, console, plan, keep)
+    return Progress(what, *columns, console=console, transient=True, disable=not console.is_terminal)

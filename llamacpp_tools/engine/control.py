@@ -55,7 +55,7 @@ class Settings:
             may lose is bounded, what giving up too early loses is not.
         memory: drafts that the chances rest on.
         fading: what is left of the evidence after one plain token.
-        probe: drafts of a probe, at most.
+        probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
         refresh: steps after which the time of a length that is as good as the best is taken again; of one that is
             worse, later by one such wait for each `margin` that it is behind.
@@ -75,8 +75,8 @@ class Settings:
 
 
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
-# two are timed.
-_BURST = 3
+# one is timed, and more if the length is kept.
+_BURST = 2
 # Steps with a draft before the length is thought over again: thinking takes time as well.
 _STEADY = 4
 # The first drafted token's chance while nothing is known of it, and how many drafts that guess is worth.
@@ -158,8 +158,12 @@ class Control:
         self._survivors.add(drafted, accepted)
         if self._why is Why.PROBE and self._left:
             self._missed += accepted == 0
-            if self._missed >= self._misses and costs.known(drafted):
+            enough = self._missed >= self._misses or (self._missed == 0 and self._probe_steps() >= _BURST)
+            if enough and costs.known(drafted):
                 self._left = 0
+
+    def _probe_steps(self) -> int:
+        return self.settings.probe - self._left
 
     def _catch_up_evidence(self) -> None:
         if self._plain:

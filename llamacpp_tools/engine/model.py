@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.engine.recipe import Recipe, override_array
+from llamacpp_tools.engine.remote import Devices, placement, spread
 from llamacpp_tools.errors import BadInput, LltError
 from llamacpp_tools.ffi.handle import Handle
 from llamacpp_tools.ffi.library import Library
@@ -30,9 +32,11 @@ class Model(Handle):
         path: a GGUF file, or any part of a split one; checked before libllama sees it.
         recipe: the SWA recipe, None for dense.
         n_gpu_layers: layers to put on the GPU; `ALL_LAYERS` for all.
+        rpc: RPC servers (`host:port`) that take their share of these layers, see `remote`.
 
     Raises:
         BadInput: the file is missing, truncated or no GGUF, or the recipe does not fit the model.
+        LltError: an RPC server cannot be reached, or the build has no RPC backend.
         OutOfMemory: its weights do not fit.
     """
 
@@ -42,6 +46,7 @@ class Model(Handle):
         path: Path | str,
         recipe: Recipe | None = None,
         n_gpu_layers: int = ALL_LAYERS,
+        rpc: Sequence[str] = (),
     ) -> None:
         path = Path(path)
         self.library = library
@@ -59,6 +64,10 @@ class Model(Handle):
         except ValueError as error:
             raise BadInput(f"the recipe does not fit into an override: {error}") from error
         params.kv_overrides = overrides
+        # The model keeps pointers into it.
+        self._devices: Devices | None = spread(library, rpc) if rpc else None
+        if self._devices is not None:
+            params.devices, params.tensor_split = self._devices.array, self._devices.split
         library.forget_log()
         pointer = lib.llama_model_load_from_file(os.fsencode(self.header.files[0]), params)
         if pointer == ffi.NULL:
@@ -136,8 +145,12 @@ class Model(Handle):
         lib, vocab = self.library.lib, self._vocab
         return frozenset(token for token in range(self.n_vocab) if lib.llama_vocab_is_eog(vocab, token))
 
+    def layers(self) -> dict[str, list[int]]:
+        """The layers by the device that holds them (see `remote.placement`)."""
+        return placement(self.library, self.handle)
+
     def devices(self) -> list[str]:
-        """Descriptions of the devices this process can compute on; the CPU comes last."""
+        """Descriptions of this machine's devices that the process can compute on; the CPU comes last."""
         lib, ffi = self.library.lib, self.library.ffi
         return [
             ffi.string(lib.ggml_backend_dev_description(lib.ggml_backend_dev_get(index))).decode(

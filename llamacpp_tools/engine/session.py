@@ -39,6 +39,7 @@ class SessionOptions:
         ignore_eos: never end a text.
         draft_model: a file whose MTP block drafts (`models.extract` writes one); None for the model's own.
         bisect: what a draft sees, other than usual, to find a fault.
+        rpc: RPC servers (`host:port`) that hold a part of the layers.
     """
 
     context: ContextOptions
@@ -50,6 +51,7 @@ class SessionOptions:
     ignore_eos: bool = True
     draft_model: Path | None = None
     bisect: Bisect = AS_USUAL
+    rpc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # A verification decodes the last token and the draft in one batch, and libllama asserts that it fits.
@@ -75,7 +77,7 @@ class Session(Closing):
     def __init__(self, library: Library, path: Path | str, options: SessionOptions) -> None:
         self.options = options
         # Whatever is made on the model is closed with it.
-        self.model = Model(library, path, options.recipe, options.n_gpu_layers)
+        self.model = Model(library, path, options.recipe, options.n_gpu_layers, options.rpc)
         self.draft: Context | None = None
         self._draft_model: Model | None = None
         self._decoder: Decoder
@@ -112,7 +114,9 @@ class Session(Closing):
                 )
             return self.model
         # The MTP block is never windowed, so the draft model needs no recipe.
-        drafting = Model(self.model.library, options.draft_model, n_gpu_layers=options.n_gpu_layers)
+        drafting = Model(
+            self.model.library, options.draft_model, n_gpu_layers=options.n_gpu_layers, rpc=options.rpc
+        )
         self._draft_model = drafting
         theirs = (drafting.header.arch, drafting.header.n_embd, drafting.n_vocab)
         if theirs != (header.arch, header.n_embd, self.model.n_vocab) or drafting.header.n_layer_nextn == 0:

@@ -18,13 +18,15 @@ Mapping = tuple[int, int, str]
 
 
 def check_files(build: Build) -> None:
-    """Compare every file that will be opened with its hash in the manifest.
+    """Compare every file that will be opened, and the RPC server, with its hash in the manifest.
 
     Raises:
         CheckFailed: one is missing or was changed.
     """
     expected = {build.folder / file.path: file.sha256 for file in build.manifest.libraries}
     expected[build.layout] = build.manifest.layout_sha256
+    if build.manifest.rpc_server is not None:
+        expected[build.rpc_server] = build.manifest.rpc_server.sha256
     for path, sha256 in expected.items():
         found = sha256_file(path) if path.is_file() else ""
         if found != sha256:

@@ -10,7 +10,8 @@ import yaml
 
 from llamacpp_tools.report.story import Story
 from llamacpp_tools.results.asked import as_written
-from llamacpp_tools.results.schema import Document
+from llamacpp_tools.results.schema import Document, RpcServer
+from llamacpp_tools.rpc.address import parse as parse_address
 
 _WORDS = {
     "published_in": "published in",
@@ -33,6 +34,7 @@ _WORDS = {
     "model_filename": "model file",
     "model_size": "model size",
     "model_n_params": "parameters",
+    "rpc_servers": "RPC servers",
 }
 _BYTES = {"memory_bytes", "model_size"}
 
@@ -80,10 +82,20 @@ def sweep_file(result: Document) -> str:
 
 def commands(result: Document) -> list[str]:
     """What measures the same again, with `sweep_file` saved as `sweep.yaml` where there is one."""
-    backend = result.backend if result.backend in ("cpu", "vulkan", "cuda", "rpc") else "cpu"
+    backend = result.backend if result.backend in ("cpu", "vulkan", "cuda") else "cpu"
+    servers = result.provenance.rpc_servers or []
+    rpc = " --rpc" if servers else ""
     variant = " --variant stock" if result.provenance.variant == "stock" else ""
     again = result.acceptance.command if result.acceptance is not None else "llt sweep sweep.yaml"
-    return [f"llt build --{backend}{variant}", again]
+    return [f"llt build --{backend}{rpc}{variant}", *map(_serving, servers), again]
+
+
+def _serving(server: RpcServer) -> str:
+    """What starts an RPC server again, on its own machine."""
+    host, port = parse_address(server.address)
+    backend = f" --{server.backend}" if server.backend in ("vulkan", "cuda") else ""
+    variant = "" if server.variant == "patched" else f" --variant {server.variant}"
+    return f"llt rpc-server --port {port}{backend}{variant} --threads {server.n_threads}  # on {host}"
 
 
 def _settings(config: dict[str, Any]) -> dict[str, str]:

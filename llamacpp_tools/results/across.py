@@ -28,7 +28,7 @@ from llamacpp_tools.sweep.validity import first_difference
 FAIL_OVER = 0.03
 _PARAMETERS = (
     "mode", "n_depth", "workload", "n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads",
-    "window", "full_layers", "n_max", "auto", "p_min", "n_predict", "ignore_eos",
+    "rpc", "window", "full_layers", "n_max", "auto", "p_min", "n_predict", "ignore_eos",
 )  # fmt: skip
 
 APART = (

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llamacpp_tools.errors import BadInput
+from llamacpp_tools.results.cells import bare_id
 from llamacpp_tools.results.schema import Document
 from llamacpp_tools.sweep.cell import CellSpec, cell_id
 from llamacpp_tools.sweep.config import SweepConfig
@@ -35,7 +36,7 @@ def missing(document: Document) -> list[CellSpec]:
         wanted = plan(config).cells
     except BadInput:
         return []
-    there = {cell.id for cell in document.cells}
+    there = {bare_id(cell) for cell in document.cells}
     return [spec for spec in wanted if cell_id(spec) not in there]
 
 

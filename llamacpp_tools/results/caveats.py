@@ -38,8 +38,13 @@ def caveats(document: Document, comparisons: Sequence[Comparison]) -> list[str]:
     found += _heat(cells) + _neighbours(cells) + _kept(cells, document.depth_state_check)
     found += _apart(cells, comparisons)
     found += [f"{name(cell)}: {note}." for cell in cells for note in cell.notes]
-    found += _of_the_machine(document.provenance)
-    found.append("One model on one machine, a single stream with batch 1 and greedy decoding.")
+    found += _of_the_machine(document.provenance) if not document.boxes else []
+    for each in document.boxes:
+        found += [f"On the box {each.name}: {text}" for text in _of_the_machine(each.provenance)]
+    found += _over_servers(cells)
+    machines = "one machine" if len(document.boxes) < 2 else f"{len(document.boxes)} machines"
+    where = "over several machines or processes" if any(cell.rpc for cell in cells) else f"on {machines}"
+    found.append(f"One model {where}, a single stream with batch 1 and greedy decoding.")
     return list(dict.fromkeys(found))
 
 
@@ -145,6 +150,17 @@ def _diverged(cells: Sequence[Cell]) -> list[str]:
         "be equally hard to draft for."
         for cell in cells
         if cell.status == "ok" and cell.first_divergence is not None
+    ]
+
+
+def _over_servers(cells: Sequence[Cell]) -> list[str]:
+    servers = dict.fromkeys(server for cell in cells for server in cell.rpc)
+    if not servers:
+        return []
+    return [
+        f"Layers lay on RPC servers ({some(list(servers))}): those figures hold for these machines and the network "
+        "between them, and heat and neighbours were watched on the machine of the sweep alone. A server on that "
+        "machine counts as a neighbour."
     ]
 
 

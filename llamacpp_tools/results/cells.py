@@ -24,18 +24,25 @@ def token_hash(tokens: Sequence[int]) -> str:
     return hashlib.sha256(",".join(str(token) for token in tokens).encode()).hexdigest()
 
 
-def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
+def bare_id(cell: Cell) -> str:
+    """The cell's id without the box that stands behind it where every box measures the same."""
+    return cell.id.removesuffix(f" @{cell.box}") if cell.box is not None else cell.id
+
+
+def row(outcome: CellOutcome, reference: str | None = None, name: str | None = None) -> Cell:
     """The document's row for `outcome`.
 
     Args:
         outcome: the cell's end; the rounds that were finished before a crash are kept as samples.
         reference: id of the cell whose tokens it was compared with.
+        name: its id; by default what `cell_id` says.
     """
     spec, loaded = outcome.spec, outcome.loaded
     samples = [_sample(*pair) for pair in zip(outcome.rounds, _conditions(outcome), strict=True)]
     cell = Cell(
-        id=cell_id(spec),
+        id=name or cell_id(spec),
         mode=spec.mode,
+        box=outcome.box,
         status=outcome.status,
         reason=outcome.reason,
         n_depth=spec.n_depth,
@@ -60,6 +67,8 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
         flash_attn=spec.flash_attn,
         n_gpu_layers=spec.n_gpu_layers,
         threads=spec.threads,
+        rpc=list(spec.rpc),
+        layers=loaded.layers if loaded else None,
         n_threads=loaded.n_threads if loaded else None,
         kv_bytes=loaded.kv_bytes if loaded else None,
         n_rs_seq=loaded.n_rs_seq if loaded else None,
@@ -89,21 +98,19 @@ def row(outcome: CellOutcome, reference: str | None = None) -> Cell:
 
 
 def mark_throttled(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with each round marked whose clock fell below `THROTTLED_BELOW` of the fastest round's."""
-    clocks = [_clock(sample) for cell in cells for sample in cell.samples]
-    top = max((clock for clock in clocks if clock is not None), default=None)
-    if top is None:
-        return list(cells)
+    """The cells with each round marked whose clock fell below `THROTTLED_BELOW` of the same box's fastest round's."""
+    top: dict[str | None, float] = {}
+    for cell in cells:
+        clocks = [clock for sample in cell.samples if (clock := _clock(sample)) is not None]
+        top[cell.box] = max([top.get(cell.box, 0.0), *clocks])
     return [
-        cell.model_copy(
-            update={"samples": [_marked(sample, THROTTLED_BELOW * top) for sample in cell.samples]}
-        )
+        cell.model_copy(update={"samples": [_marked(sample, top[cell.box]) for sample in cell.samples]})
         for cell in cells
     ]
 
 
-def _marked(sample: Sample, limit: float) -> Sample:
-    clock = _clock(sample)
+def _marked(sample: Sample, top: float) -> Sample:
+    clock, limit = _clock(sample), THROTTLED_BELOW * top
     return sample.model_copy(update={"throttled": clock is not None and clock < limit})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from llamacpp_tools.results import boxes
 from llamacpp_tools.results.caveats import caveats
 from llamacpp_tools.results.compare import compare
 from llamacpp_tools.results.findings import findings
@@ -24,4 +25,5 @@ def derive(document: Document) -> Derived:
     What it holds of them already is not looked at.
     """
     comparisons = compare(document.cells)
-    return Derived(comparisons, findings(document.cells, comparisons), caveats(document, comparisons))
+    found = findings(document.cells, comparisons) + boxes.sentences(document)
+    return Derived(comparisons, found, caveats(document, comparisons))

@@ -16,10 +16,12 @@ from llamacpp_tools.sweep.cell import uses_mtp, uses_swa
 Key = tuple[object, ...]
 T = TypeVar("T")
 
-_BASE = ("n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads")
+# Modes are compared on one box alone.
+_BASE = ("box", "n_ubatch", "n_batch", "type_k", "type_v", "flash_attn", "n_gpu_layers", "threads", "rpc")
 _RECIPE = ("window", "full_layers")
 _DRAFT = ("n_max", "p_min")
 _SHORT = {
+    "box": "box-",
     "n_ubatch": "ub",
     "n_batch": "b",
     "type_k": "k-",
@@ -27,6 +29,7 @@ _SHORT = {
     "flash_attn": "fa-",
     "n_gpu_layers": "ngl",
     "threads": "t",
+    "rpc": "rpc-",
     "window": "w",
     "full_layers": "full-",
     "n_max": "n",
@@ -52,7 +55,7 @@ class Group:
     @property
     def suffix(self) -> str:
         """The axes' values as a part of a key, empty without axes: `_ub512_n3`."""
-        return "".join(f"_{_SHORT[name]}{word(value)}" for name, value in self.axes.items())
+        return "".join(f"_{_SHORT[name]}{word(value)}" for name, value in self.axes.items()).replace(":", "-")
 
     @property
     def label(self) -> str:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import logging
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 import llamacpp_tools
-from llamacpp_tools.results.schema import Provenance
+from llamacpp_tools.processor import cpu_info
+from llamacpp_tools.results.schema import Provenance, RpcServer
+from llamacpp_tools.rpc.identity import ServerIdentity
 from llamacpp_tools.sweep.outcome import CellOutcome
 
 log = logging.getLogger(__name__)
 
 
-def provenance(manifest: Mapping[str, Any], model: Path, driver: str | None = None) -> Provenance:
+def provenance(
+    manifest: Mapping[str, Any],
+    model: Path,
+    driver: str | None = None,
+    servers: Mapping[str, ServerIdentity] | None = None,
+) -> Provenance:
     """What is known before anything is loaded.
 
     Args:
         manifest: the build's manifest as JSON values.
         model: the GGUF file; only its name goes into the result.
         driver: the GPU's, None without one.
+        servers: the RPC servers that hold layers, by address.
     """
     commit, dirty = checkout_state(Path(llamacpp_tools.__file__).resolve().parent)
     return Provenance(
@@ -54,7 +62,15 @@ def provenance(manifest: Mapping[str, Any], model: Path, driver: str | None = No
         llt_commit=commit,
         checkout_dirty=dirty,
         model_filename=model.name,
+        rpc_servers=[_server(address, known) for address, known in servers.items()] if servers else None,
     )
+
+
+def _server(address: str, known: ServerIdentity) -> RpcServer:
+    # What tells a box or a process from another is for the journal, and no part of a result.
+    told = known.model_dump(exclude={"llt_rpc", "devices", "box", "started", "busy"})
+    devices = [f"{each.name}: {each.description}" for each in known.devices]
+    return RpcServer(address=address, devices=devices, **told)
 
 
 def with_device(known: Provenance, outcome: CellOutcome) -> Provenance:
@@ -73,23 +89,17 @@ def with_device(known: Provenance, outcome: CellOutcome) -> Provenance:
     )
 
 
+def common(known: Sequence[Provenance]) -> Provenance:
+    """What all of them say alike; null where they differ."""
+    first, *others = [each.model_dump() for each in known]
+    same = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    return Provenance(**{"source": "measured", **same})
+
+
 def box(known: Provenance) -> str:
     """The machine in words: processor, threads, memory; no name that would identify it."""
     memory = f"{known.memory_bytes / 2**30:.0f} GiB" if known.memory_bytes else "unknown memory"
     return f"{known.cpu_info or 'unknown CPU'}, {known.cpu_count or '?'} threads, {memory}"
-
-
-def cpu_info() -> str:
-    """The processor's name as its vendor gives it, the architecture where the system does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def checkout_state(folder: Path) -> tuple[str | None, bool | None]:

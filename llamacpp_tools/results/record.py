@@ -14,8 +14,8 @@ from llamacpp_tools.results.blocks import depth_blocks
 from llamacpp_tools.results.cells import mark_throttled, row
 from llamacpp_tools.results.derive import derive
 from llamacpp_tools.results.document import read, write
-from llamacpp_tools.results.provenance import box, with_device
-from llamacpp_tools.results.schema import Cell, DepthStateCheck, Document, Provenance
+from llamacpp_tools.results.provenance import box, common, with_device
+from llamacpp_tools.results.schema import Box, Cell, DepthStateCheck, Document, Provenance
 from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.config import SweepConfig
 from llamacpp_tools.sweep.journal import SUFFIX, is_open, journal_path
@@ -100,7 +100,11 @@ class ResultNotWritten(LltError):
 
 
 class Record:
-    """One sweep's result file."""
+    """One sweep's result file.
+
+    Attributes:
+        boxes: where the boxes of a sweep over several stand, by name; empty for one on this machine.
+    """
 
     def __init__(
         self,
@@ -123,6 +127,8 @@ class Record:
             BadInput: the file cannot be written there.
         """
         self.path = path
+        self.boxes: dict[str, Provenance] = {}
+        self._each = plan.config.place == "each"
         self.result = Document(
             status="started",
             experiment=plan.config.name,
@@ -150,12 +156,25 @@ class Record:
         """
         if not outcomes:
             return
-        provenance = self.result.provenance
-        for outcome in outcomes:
-            provenance = with_device(provenance, outcome)
-        changes = {"cells": mark_throttled(rows(outcomes)), "provenance": provenance}
+        changes: dict[str, Any] = {"cells": mark_throttled(rows(outcomes, self._each))}
+        if self.boxes:
+            changes |= self._of_boxes(outcomes)
+        else:
+            changes["provenance"] = _with_devices(self.result.provenance, outcomes)
         self.result = self.result.model_copy(update=changes)
         self._write()
+
+    def _of_boxes(self, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
+        """What the document says of the boxes that have begun a cell."""
+        begun = {outcome.box for outcome in outcomes}
+        found = []
+        for name in sorted(begun & self.boxes.keys(), key=str):
+            own = [outcome for outcome in outcomes if outcome.box == name]
+            known = _with_devices(self.boxes[str(name)], own)
+            found.append(Box(name=str(name), box=box(known), provenance=known))
+        shared = common([each.provenance for each in found])
+        words = "; ".join(f"{each.name}: {each.box}" for each in found)
+        return {"boxes": found, "provenance": shared, "box": words, "model": shared.model_filename or ""}
 
     def finish(self, outcomes: Sequence[CellOutcome]) -> Document:
         """Put in the checked cells and what follows from them, and mark the document complete.
@@ -186,6 +205,12 @@ class Record:
             self.path.unlink(missing_ok=True)
 
 
+def _with_devices(known: Provenance, outcomes: Sequence[CellOutcome]) -> Provenance:
+    for outcome in outcomes:
+        known = with_device(known, outcome)
+    return known
+
+
 def depth_state_check(outcomes: Sequence[CellOutcome]) -> DepthStateCheck | None:
     """The first cell that was filled both ways, compared; None if there is none."""
     for outcome in outcomes:
@@ -203,10 +228,25 @@ def _speed(samples: Sequence[RoundSample]) -> float:
     return float(statistics.median([sample.n_gen / sample.decode_ns for sample in samples]) or 0.0)
 
 
-def rows(outcomes: Sequence[CellOutcome]) -> list[Cell]:
-    """The rows of checked outcomes, each with the id of the cell that it was compared with."""
-    ids = {outcome.spec.index: cell_id(outcome.spec) for outcome in outcomes}
-    return [row(item, ids[item.reference] if item.reference is not None else None) for item in outcomes]
+def rows(outcomes: Sequence[CellOutcome], each: bool = False) -> list[Cell]:
+    """The rows of checked outcomes, each with the id of the cell that it was compared with.
+
+    Args:
+        outcomes: the cells.
+        each: every box measures every cell, so that a cell's id names its box, too.
+    """
+    ids = {
+        (outcome.box, outcome.spec.index): cell_id(outcome.spec) + (f" @{outcome.box}" if each else "")
+        for outcome in outcomes
+    }
+    return [
+        row(
+            item,
+            ids[item.box, item.reference] if item.reference is not None else None,
+            ids[item.box, item.spec.index],
+        )
+        for item in outcomes
+    ]
 
 
 def resolved(config: SweepConfig) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from llamacpp_tools.build.manifest import Build, load
 from llamacpp_tools.errors import BadInput, CheckFailed, Interrupted
 from llamacpp_tools.models.digest import model_sha256
 from llamacpp_tools.models.header import HYBRID_ARCHS, check_gguf
+from llamacpp_tools.processor import cpu_info
 from llamacpp_tools.results import yardstick
 from llamacpp_tools.results.diagnosis import YARDSTICK, Diagnosis, code_differs, diagnose
 from llamacpp_tools.results.document import read, write
 from llamacpp_tools.results.measure import Options, Ready, Show, Stopped, Writing, measure, ready
-from llamacpp_tools.results.provenance import cpu_info
 from llamacpp_tools.results.schema import Document
 from llamacpp_tools.sweep.config import SweepConfig
 from llamacpp_tools.sweep.configfile import parse_config

@@ -27,11 +27,39 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class RpcServer(_Model):
+    """An RPC server that held layers: what it was built from, and what it computed on.
+
+    `tree` is git's hash of the patched source, which is the same on all machines of a sweep; `code_sha256` is one hash
+    over all its libraries, which need not be.
+    """
+
+    address: str
+    llt_version: str
+    pin: str
+    tree: str
+    series_digest: str
+    variant: str
+    backend: str
+    compiler: str
+    mitigation: str
+    code_sha256: str
+    libllama_sha256: str
+    ggml_sha256: str
+    rpc_server_sha256: str
+    protocol: str
+    n_threads: int
+    devices: list[str]
+    cpu_info: str
+    memory_bytes: int
+
+
 class Provenance(_Model):
     """Where the figures come from: enough to find the same library, device and machine again.
 
     `source` is `measured` for what llt measured, `published` for figures taken from a publication.
-    `load_average` is the last minute's, before the sweep began; `cpu_count` counts threads.
+    `load_average` is the last minute's, before the sweep began; `cpu_count` counts threads. `rpc_servers` held layers
+    beside this machine.
     """
 
     source: Literal["measured", "published"]
@@ -66,6 +94,7 @@ class Provenance(_Model):
     model_filename: str | None = None
     model_size: int | None = None
     model_n_params: int | None = None
+    rpc_servers: list[RpcServer] | None = None
 
 
 class Heat(_Model):
@@ -159,11 +188,14 @@ class Cell(_Model):
     and `verify_ms` are the parts of a mean step with MTP. A `forced` cell accepted what it was told to, so it has no
     decode speed but `step_costs`, one entry for each draft length. A `traced` cell decoded plainly and drafted `n_max`
     tokens at each of its first `n_predict - n_max` tokens, which were dropped; `draft_history` and `before_norm` say
-    what those drafts saw (`engine.bisect`). Its speed means nothing either.
+    what those drafts saw (`engine.bisect`). Its speed means nothing either. `rpc` are the servers that were to hold
+    layers, and `layers` then says which device holds which. `box` is the name of the box that measured it, null in a
+    sweep of one machine.
     """
 
     id: str
     mode: Mode
+    box: str | None = None
     status: Status
     reason: str | None = None
     n_depth: int
@@ -197,6 +229,8 @@ class Cell(_Model):
     flash_attn: bool | Literal["auto"] | None = None
     n_gpu_layers: int | Literal["all"] | None = None
     threads: int | Literal["auto"] | None = None
+    rpc: list[str] = []
+    layers: dict[str, list[int]] | None = None
     n_threads: int | None = None
     avg_ts: float | None = None
     stddev_ts: float | None = None
@@ -303,10 +337,19 @@ class DepthBlock(_Model):
     mtp_plus_swa: BlockRow | None = None
 
 
+class Box(_Model):
+    """One box of a sweep over several: its name, the machine in words, and where its figures come from."""
+
+    name: str
+    box: str
+    provenance: Provenance
+
+
 class Document(BaseModel):
     """The whole document; beside the fields below it has one `depth_2x2_...` block per depth.
 
-    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load.
+    `runs` has one entry for each time that the sweep was started or gone on with: date, llt's commit, load. `boxes` are
+    those that measured a cell, empty in a sweep of one machine; `provenance` then has what they all share.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -321,6 +364,7 @@ class Document(BaseModel):
     model: str
     what: str
     provenance: Provenance
+    boxes: list[Box] = []
     config: dict[str, Any]
     cells: list[Cell]
     comparisons: list[Comparison] = []

@@ -66,6 +66,7 @@ class CellSpec:
         ignore_eos: go on past the end-of-generation token.
         rounds: how often the cell is measured.
         n_ctx: cells of the context, a multiple of 256.
+        rpc: RPC servers (`host:port`) that hold layers; none for all on this machine.
     """
 
     index: int
@@ -92,6 +93,7 @@ class CellSpec:
     traced: bool = False
     draft_history: bool = True
     before_norm: bool = False
+    rpc: tuple[str, ...] = ()
 
     @property
     def swa(self) -> bool:
@@ -123,6 +125,7 @@ class CellSpec:
             self.flash_attn,
             self.n_gpu_layers,
             self.threads,
+            self.rpc,
         )
 
     def swa_key(self) -> tuple[object, ...]:
@@ -142,8 +145,9 @@ class CellSpec:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The cell as JSON values, `full_layers` a list."""
+        """The cell as JSON values, `full_layers` and `rpc` lists."""
         row = dataclasses.asdict(self)
+        row["rpc"] = list(self.rpc)
         if self.full_layers is not None:
             row["full_layers"] = list(self.full_layers)
         return row
@@ -164,6 +168,7 @@ class CellSpec:
         values = dict(row)
         if values["full_layers"] is not None:
             values["full_layers"] = tuple(int(layer) for layer in values["full_layers"])
+        values["rpc"] = tuple(str(server) for server in values["rpc"])
         return cls(**values)
 
 
@@ -199,6 +204,8 @@ def cell_id(spec: CellSpec) -> str:
         f"ub{spec.n_ubatch} b{spec.n_batch} k-{spec.type_k} v-{spec.type_v}",
         f"fa-{_word(spec.flash_attn)} ngl-{spec.n_gpu_layers} t-{spec.threads}",
     ]
+    if spec.rpc:
+        parts.append(f"rpc-{'+'.join(spec.rpc)}")
     if spec.swa:
         layers = ",".join(str(layer) for layer in spec.full_layers or ()) or "none"
         parts.append(f"w{spec.window} full-{layers}")

@@ -1,7 +1,7 @@
 """A sweep file as typed models: every key known, every value of its type, every axis a tuple.
 
 A scalar under `context`, `swa` or `draft` may be written as a list and is then an axis; here both forms
-become a tuple. `full_layers` is a list already, so its axis is a list of lists.
+become a tuple. `full_layers` and `rpc` are lists already, so their axes are lists of lists.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from llamacpp_tools.errors import BadInput
+from llamacpp_tools.rpc.address import FORM as ADDRESS_FORM
+from llamacpp_tools.rpc.address import parse as parse_address
 from llamacpp_tools.sizes import size_in_bytes
 from llamacpp_tools.sweep.cell import MODES, Mode, uses_swa
 from llamacpp_tools.workloads import names as workload_names
@@ -47,6 +50,19 @@ def _as_layer_axis(value: Any) -> Any:
     if isinstance(value, list) and not (value and all(isinstance(item, list) for item in value)):
         return (value,)
     return _as_tuple(value)
+
+
+def _as_server_axis(value: Any) -> Any:
+    is_list_of_lists = isinstance(value, list) and value and all(isinstance(item, list) for item in value)
+    return _as_tuple(value) if is_list_of_lists else (value,)
+
+
+def _address(value: str) -> str:
+    try:
+        parse_address(value)
+    except BadInput:
+        raise ValueError(f"must be {ADDRESS_FORM}, not {value!r}") from None
+    return value
 
 
 def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -109,6 +125,16 @@ Layers = Annotated[
 ]
 LayersAxis = Annotated[
     tuple[Layers, ...], Field(min_length=1), BeforeValidator(_as_layer_axis), AfterValidator(_no_repeats)
+]
+# Upstream's client takes no more devices than these.
+Servers = Annotated[
+    tuple[Annotated[str, AfterValidator(_address)], ...],
+    Field(max_length=16),
+    BeforeValidator(_as_tuple),
+    AfterValidator(_no_repeats),
+]
+ServersAxis = Annotated[
+    tuple[Servers, ...], Field(min_length=1), BeforeValidator(_as_server_axis), AfterValidator(_no_repeats)
 ]
 Items = Annotated[tuple[T, ...], Field(min_length=1), BeforeValidator(_as_tuple), AfterValidator(_no_repeats)]
 Size = Annotated[Annotated[int, Field(ge=0, lt=1 << 44)], BeforeValidator(_bytes)]
@@ -181,7 +207,8 @@ class ContextConfig(_Section):
     """Parameters of the context, each an axis of every mode.
 
     An empty `n_batch` is llama-bench's own default: 2048, or `n_ubatch` where that is larger. `type_kv` stands for
-    `type_k` and `type_v` with the same value, so that its list gives one cell a type and not one a pair.
+    `type_k` and `type_v` with the same value, so that its list gives one cell a type and not one a pair. `rpc` are the
+    servers (`host:port`) that hold layers, none for all on this machine; its axis is a list of lists.
     """
 
     n_ubatch: Axis[Batch] = (512,)
@@ -192,6 +219,7 @@ class ContextConfig(_Section):
     flash_attn: Axis[Switch] = ("auto",)
     n_gpu_layers: Axis[GpuLayers] = ("all",)
     threads: Axis[Threads] = ("auto",)
+    rpc: ServersAxis = ((),)
 
     @model_validator(mode="after")
     def _fits_together(self) -> ContextConfig:
@@ -203,6 +231,10 @@ class ContextConfig(_Section):
         if self.type_kv and {"type_k", "type_v"} & self.model_fields_set:
             raise ValueError("has type_kv beside type_k or type_v; it stands for both")
         quantised = [name for name in self.type_kv or self.type_v if name in QUANTISED]
+        if any(self.rpc) and 0 in self.n_gpu_layers:
+            raise ValueError(
+                "has n_gpu_layers 0 with rpc; the servers hold layers as a GPU would, so say how many"
+            )
         if quantised and False in self.flash_attn:
             raise ValueError(f"has type_v {quantised[0]} with flash_attn false, which llama.cpp cannot do")
         return self
@@ -290,6 +322,8 @@ class SweepConfig(_Section):
 
     `workers: fresh` measures each round in a process of its own, as a process has a speed of its own: where its memory
     came to lie stays with it. `kept` loads a model once for all rounds of a comparison, for one that loads slowly.
+
+    `place` counts over several boxes alone: `any` spreads the comparisons over them, `each` runs all on every box.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
@@ -307,6 +341,7 @@ class SweepConfig(_Section):
     workers: Literal["fresh", "kept"] = "fresh"
     prefills: Annotated[int, Field(ge=1, le=1000)] = 1
     depth_state: DepthStateConfig = DepthStateConfig()
+    place: Literal["any", "each"] = "any"
 
     @field_validator("model", mode="before")
     @classmethod

@@ -11,12 +11,15 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from llamacpp_tools.errors import CheckFailed
 from llamacpp_tools.files import sha256_file
+from llamacpp_tools.rpc.address import parse as parse_address
+from llamacpp_tools.rpc.identity import ServerIdentity
 from llamacpp_tools.sweep.config import FileWorkload, SweepConfig, TurnsWorkload, Workload
 from llamacpp_tools.sweep.plan import workload_label
 from llamacpp_tools.threads import auto_threads
@@ -73,7 +76,13 @@ def driver_of(told: str) -> str | None:
     return first.removeprefix("NVRM version:").strip()
 
 
-def identity(config: SweepConfig, model_sha256: str, code_sha256: str, device: Device) -> dict[str, str]:
+def identity(
+    config: SweepConfig,
+    model_sha256: str,
+    code_sha256: str,
+    device: Device,
+    servers: Mapping[str, ServerIdentity] | None = None,
+) -> dict[str, str]:
     """The parts that go into the cells' keys (see `journal.cell_key`)."""
     found = {
         "model": model_sha256,
@@ -83,16 +92,20 @@ def identity(config: SweepConfig, model_sha256: str, code_sha256: str, device: D
         # What `threads: auto` means on this machine, to this process.
         "threads": str(auto_threads()),
     }
+    for address, server in (servers or {}).items():
+        # The same box is another one over another cable: its host counts as it is written, its port does not.
+        found[f"rpc {address}"] = f"{parse_address(address)[0]} {server.figure_key}"
     for workload in config.workloads:
-        found[f"text {workload_label(workload)}"] = _text_sha256(workload)
+        found[f"text {workload_label(workload)}"] = text_sha256(workload)
     return found
 
 
-def _text_sha256(workload: Workload) -> str:
+def text_sha256(workload: Workload) -> str:
+    """What tells a workload's text from another."""
     if isinstance(workload, FileWorkload):
         return sha256_file(Path(workload.file))
     if isinstance(workload, TurnsWorkload):
-        return hashlib.sha256("".join(map(_text_sha256, workload.turns)).encode()).hexdigest()
+        return hashlib.sha256("".join(map(text_sha256, workload.turns)).encode()).hexdigest()
     # A later version of llt may have other texts; their beginning tells.
     return hashlib.sha256(prompt_text(workload, TEXT_CHARS).encode()).hexdigest()
 

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,16 @@ from llamacpp_tools.sweep.protocol import Loaded, RoundSample
 
 VERSION = 1
 SUFFIX = ".journal.jsonl"
-_LATER = {"forced": False, "auto": False, "traced": False, "draft_history": True, "before_norm": False}
-_SHARED = ("model", "libraries", "device", "driver", "threads")
+_LATER = {
+    "forced": False,
+    "auto": False,
+    "traced": False,
+    "draft_history": True,
+    "before_norm": False,
+    "rpc": [],
+}
+# `box` is there where boxes share a sweep: what is measured on one never stands for another.
+_SHARED = ("model", "libraries", "device", "driver", "threads", "box")
 
 Identity = Mapping[str, str]
 
@@ -48,11 +56,13 @@ def cell_key(spec: CellSpec, identity: Identity) -> str:
 
     Args:
         spec: the cell; its place in the plan and its number of rounds do not count.
-        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) the
-            cell's own counts.
+        identity: what cells share: model, libraries, device, driver; of the workloads' texts (`text NAME`) and the
+            RPC servers (`rpc HOST:PORT`) the cell's own count.
     """
     row = spec.to_json()
     del row["index"], row["rounds"]
+    # The server behind an address counts, not its port.
+    row["rpc"] = [identity.get(f"rpc {server}", server) for server in spec.rpc]
     # Journals from before there were such cells stay valid.
     for name, usual in _LATER.items():
         if row[name] == usual:
@@ -100,42 +110,19 @@ def is_open(path: Path) -> bool:
     return False
 
 
-class Journal(Closing):
-    """An open journal. Close it, or use it as a context manager."""
+class Ledger(Closing):
+    """The entries of a sweep and what they amount to. This one keeps them in memory alone.
 
-    def __init__(self, path: Path) -> None:
-        """Open the journal at `path`, new or to be gone on with; a torn last line is cut off.
+    Attributes:
+        cells: by key.
+        begins: one entry for each run of the sweep.
+        boxes: of a sweep over several boxes the last entry of each, by name.
+    """
 
-        Raises:
-            BadInput: the file cannot be opened, is no journal, or belongs to a sweep that runs.
-        """
-        self.path = path
+    def __init__(self) -> None:
         self.cells: dict[str, CellHistory] = {}
         self.begins: list[dict[str, Any]] = []
-        self._handle: int | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise BadInput(f"the journal {path} cannot be opened: {error.strerror}") from None
-        try:
-            # Held as long as the file is open, by whatever end the process comes.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._end = self._read()
-            os.ftruncate(handle, self._end)
-        except BlockingIOError:
-            os.close(handle)
-            raise BadInput(f"another llt sweep is writing to {path}") from None
-        except BaseException:
-            os.close(handle)
-            raise
-        self._handle = handle
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        self.boxes: dict[str, dict[str, Any]] = {}
 
     @property
     def run(self) -> int:
@@ -148,68 +135,44 @@ class Journal(Closing):
 
     def begin(self, about: Mapping[str, Any]) -> None:
         """A run of the sweep begins; `about` is kept as it is."""
-        self._append({"entry": "begin", "version": VERSION, **about})
+        self.append({"entry": "begin", "version": VERSION, **about})
+
+    def joined(self, box: str, identity: Identity, about: Mapping[str, Any]) -> None:
+        """A box takes part; its figures' keys are made with `identity`."""
+        self.append({"entry": "box", "box": box, "identity": dict(identity), **about})
 
     def loaded(self, key: str, loaded: Loaded) -> None:
         """A worker has loaded the cell."""
         row = {"entry": "loaded", "key": key, "attempt": self.run}
-        self._append({**row, "loaded": dataclasses.asdict(loaded)})
+        self.append({**row, "loaded": dataclasses.asdict(loaded)})
 
     def measured(self, key: str, spec: CellSpec, sample: RoundSample, conditions: Conditions) -> None:
         """A round is measured."""
         parts = {"sample": dataclasses.asdict(sample), "conditions": dataclasses.asdict(conditions)}
-        self._append({"entry": "round", "key": key, "spec": spec.to_json(), **parts})
+        self.append({"entry": "round", "key": key, "spec": spec.to_json(), **parts})
 
     def checked(self, key: str, sample: RoundSample) -> None:
         """A round from a true prefill is measured for the check alone."""
-        self._append({"entry": "check", "key": key, "sample": dataclasses.asdict(sample)})
+        self.append({"entry": "check", "key": key, "sample": dataclasses.asdict(sample)})
 
     def noted(self, key: str, text: str) -> None:
         """A worker had something to say."""
-        self._append({"entry": "note", "key": key, "text": text})
+        self.append({"entry": "note", "key": key, "text": text})
 
     def ended(
         self, key: str, status: Status, reason: str | None, wall_s: float, max_rss_bytes: int | None
     ) -> None:
         """A cell's attempt is over."""
         row = {"entry": "end", "key": key, "attempt": self.run, "status": status, "reason": reason}
-        self._append({**row, "wall_s": round(wall_s, 3), "max_rss_bytes": max_rss_bytes})
+        self.append({**row, "wall_s": round(wall_s, 3), "max_rss_bytes": max_rss_bytes})
 
-    def _append(self, row: dict[str, Any]) -> None:
-        if self._handle is None:
-            raise ValueError(f"the journal {self.path} is closed")
-        line = json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-        try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
-            os.fsync(self._handle)
-        except OSError as error:
-            # Half a line is cut off here already; a reader would do so, too.
-            os.ftruncate(self._handle, self._end)
-            raise JournalFull(
-                f"the journal {self.path} cannot be written ({error.strerror}); "
-                "every round before this one is in it"
-            ) from None
-        except BaseException:
-            os.ftruncate(self._handle, self._end)
-            raise
-        self._end += len(line)
+    def append(self, row: dict[str, Any]) -> None:
+        """Keep one entry.
+
+        Raises:
+            ValueError, KeyError, TypeError, ProtocolError: it is none.
+        """
         self._take(row)
-
-    def _read(self) -> int:
-        """Take in every whole line; the number of bytes they take."""
-        end = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    self._take(_entry(line))
-                except (ValueError, KeyError, TypeError, LltError) as error:
-                    raise BadInput(f"{self.path}, line {number}, is no entry of a journal: {error}") from None
-                end += len(line)
-        return end
 
     def _take(self, row: dict[str, Any]) -> None:
         kind = row["entry"]
@@ -217,6 +180,9 @@ class Journal(Closing):
             if row["version"] != VERSION:
                 raise ValueError(f"version {row['version']}, not {VERSION}")
             self.begins.append(row)
+            return
+        if kind == "box":
+            self.boxes[row["box"]] = row
             return
         cell = self.cell(row["key"])
         if kind == "loaded":
@@ -249,6 +215,90 @@ class Journal(Closing):
             # What it measured was not what its name says: nothing of it counts when it is tried again.
             cell.rounds.clear()
             cell.check, cell.distrusted = None, True
+
+
+class Journal(Ledger):
+    """An open journal. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal at `path`, new or to be gone on with; a torn last line is cut off.
+
+        Raises:
+            BadInput: the file cannot be opened, is no journal, or belongs to a sweep that runs.
+        """
+        super().__init__()
+        self.path = path
+        self._handle: int | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise BadInput(f"the journal {path} cannot be opened: {error.strerror}") from None
+        try:
+            # Held as long as the file is open, by whatever end the process comes.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._end = self._read()
+            os.ftruncate(handle, self._end)
+        except BlockingIOError:
+            os.close(handle)
+            raise BadInput(f"another llt sweep is writing to {path}") from None
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Put one entry on the disk, then keep it.
+
+        Raises:
+            JournalFull: it cannot be written; what was written before is whole.
+        """
+        if self._handle is None:
+            raise ValueError(f"the journal {self.path} is closed")
+        line = json.dumps(row, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+            os.fsync(self._handle)
+        except OSError as error:
+            # Half a line is cut off here already; a reader would do so, too.
+            os.ftruncate(self._handle, self._end)
+            raise JournalFull(
+                f"the journal {self.path} cannot be written ({error.strerror}); "
+                "every round before this one is in it"
+            ) from None
+        except BaseException:
+            os.ftruncate(self._handle, self._end)
+            raise
+        self._end += len(line)
+        self._take(row)
+
+    def rows_of(self, keys: Collection[str]) -> list[dict[str, Any]]:
+        """The entries that tell of these cells, as they were written."""
+        with self.path.open("rb") as file:
+            rows = (_entry(line) for line in file if line.endswith(b"\n"))
+            return [row for row in rows if row.get("key") in keys]
+
+    def _read(self) -> int:
+        """Take in every whole line; the number of bytes they take."""
+        end = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    self._take(_entry(line))
+                except (ValueError, KeyError, TypeError, LltError) as error:
+                    raise BadInput(f"{self.path}, line {number}, is no entry of a journal: {error}") from None
+                end += len(line)
+        return end
 
 
 def _entry(line: bytes) -> dict[str, Any]:

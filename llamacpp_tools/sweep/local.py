@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
@@ -72,6 +72,7 @@ class LocalExecutor:
         states_cap: bytes that all kept prefills may take.
         floor_s: never take a worker for hung before this many seconds of silence (see `patience`).
         env: variables added to the worker's environment.
+        servers: what a figure depends on of each RPC server, by its address.
     """
 
     model: Path
@@ -85,6 +86,7 @@ class LocalExecutor:
     states_cap: int = 0
     floor_s: float = FLOOR_S
     env: dict[str, str] = field(default_factory=dict)
+    servers: Mapping[str, str] = field(default_factory=dict)
 
     def open(self, spec: CellSpec, on_event: EventSink, watch: Watch) -> LocalStation:
         """Start a worker and wait until it has loaded the cell's mode.
@@ -112,6 +114,7 @@ class LocalExecutor:
             self.driver,
             states,
             self.states_cap,
+            " ".join(self.servers.get(server, server) for server in spec.rpc),
         )
 
 

@@ -46,6 +46,7 @@ class CellOutcome:
         check: a round from a true prefill that counts only in the check of the kept one.
         reference: index of the cell that this one's tokens were compared with.
         first_divergence: first position at which they differ, None if they do not.
+        box: where it was measured; None for this machine.
     """
 
     spec: CellSpec
@@ -61,6 +62,7 @@ class CellOutcome:
     check: RoundSample | None = None
     reference: int | None = None
     first_divergence: int | None = None
+    box: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -44,6 +44,7 @@ class Request:
         driver: of the GPU, empty without one.
         states: folder of kept prefills, None to keep none.
         states_cap: bytes that all kept prefills may take.
+        servers: what a figure depends on of the cell's RPC servers; empty without any.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Request:
     driver: str = ""
     states: str | None = None
     states_cap: int = 0
+    servers: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Loaded:
         backends: the ggml backends that are registered, comma separated.
         gpu_info: description of the GPU, empty without one.
         load_ns: time to load the model and make the contexts.
+        layers: with RPC servers, the layers that lie on each device, by its name and address.
     """
 
     kv_bytes: int
@@ -109,6 +112,7 @@ class Loaded:
     backends: str | None = None
     gpu_info: str | None = None
     load_ns: int | None = None
+    layers: dict[str, list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -335,13 +339,13 @@ def _fits(value: object, hint: str) -> bool:
     # The hints are the source text of the annotations above, of which there are only these few.
     if hint.endswith(" | None"):
         return value is None or _fits(value, hint.removesuffix(" | None"))
+    if hint in ("Phase", "ErrorKind"):
+        return value in (PHASES if hint == "Phase" else ERROR_KINDS)
     if hint == "int":  # JSON's true is Python's 1
         return isinstance(value, int) and not isinstance(value, bool)
     if hint.startswith("list["):
         item_hint = hint.removeprefix("list[").removesuffix("]")
         return isinstance(value, list) and all(_fits(item, item_hint) for item in value)
-    if hint == "Phase":
-        return value in PHASES
-    if hint == "ErrorKind":
-        return value in ERROR_KINDS
+    if hint == "dict[str, list[int]]":
+        return isinstance(value, dict) and all(_fits(item, "list[int]") for item in value.values())
     return isinstance(value, str)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from llamacpp_tools.models.header import GgufHeader
 from llamacpp_tools.models.kvbytes import kv_bytes
@@ -25,17 +25,21 @@ class Room:
         free_bytes: of the machine.
         gpu_free_bytes: of all GPUs together, None without one.
         forced: the user knows better; nothing is refused.
+        rpc_free_bytes: of each RPC server's devices together, by its address.
     """
 
     header: GgufHeader
     free_bytes: int
     gpu_free_bytes: int | None = None
     forced: bool = False
+    rpc_free_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def now(cls, header: GgufHeader, device: Device, forced: bool) -> Room:
+    def now(
+        cls, header: GgufHeader, device: Device, forced: bool, rpc_free_bytes: Mapping[str, int] | None = None
+    ) -> Room:
         """The room that there is at this moment."""
-        return cls(header, free_memory(), device.free_bytes, forced)
+        return cls(header, free_memory(), device.free_bytes, forced, rpc_free_bytes or {})
 
     def refusal(self, spec: CellSpec) -> str | None:
         """Why a cell cannot be opened even alone, None if it can.
@@ -53,6 +57,9 @@ class Room:
         """
         if len(specs) <= 1:
             return True
+        if any(spec.rpc for spec in specs):
+            # A server serves one client at a time.
+            return False
         if len(specs) > MOST_OPEN or any(self._is_split(spec) for spec in specs):
             return False
         on_gpu = [spec for spec in specs if self._on_gpu(spec)]
@@ -70,10 +77,12 @@ class Room:
         ).full_layers_bytes
 
     def _free(self, spec: CellSpec) -> int:
+        if spec.rpc:
+            return sum(self.rpc_free_bytes.get(server, 0) for server in spec.rpc) + (self.gpu_free_bytes or 0)
         return (self.gpu_free_bytes or 0) if self._on_gpu(spec) else self.free_bytes
 
     def _on_gpu(self, spec: CellSpec) -> bool:
-        return self.gpu_free_bytes is not None and spec.n_gpu_layers != 0
+        return (self.gpu_free_bytes is not None or bool(spec.rpc)) and spec.n_gpu_layers != 0
 
     def _is_split(self, spec: CellSpec) -> bool:
         # The output matrix counts as one layer more.

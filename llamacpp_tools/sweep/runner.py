@@ -13,7 +13,7 @@ from llamacpp_tools.sweep.cell import CellSpec, cell_id
 from llamacpp_tools.sweep.executor import CellFault, Executor, Station
 from llamacpp_tools.sweep.gate import Gate, TooHot
 from llamacpp_tools.sweep.heat import HeatLog
-from llamacpp_tools.sweep.journal import CellHistory, Journal, cell_key
+from llamacpp_tools.sweep.journal import CellHistory, Ledger, cell_key
 from llamacpp_tools.sweep.neighbours import Neighbours
 from llamacpp_tools.sweep.order import comparisons, turns
 from llamacpp_tools.sweep.outcome import CellOutcome, Conditions
@@ -76,11 +76,13 @@ class Sweep:
         fresh: a worker measures one round and is let go.
         enough: whether the rounds of a comparison show what is wanted; asked only with `most_rounds`.
         most_rounds: never more rounds of a cell than this.
+        remote_backends: those of the RPC servers that hold layers.
+        check_kept: make sure that a kept prefill is checked against a true one.
     """
 
     plan: Plan
     executor: Executor
-    journal: Journal
+    journal: Ledger
     identity: Mapping[str, str]
     gate: Gate
     room: Room | None = None
@@ -90,6 +92,8 @@ class Sweep:
     fresh: bool = True
     enough: Enough | None = None
     most_rounds: int = 0
+    remote_backends: frozenset[str] = frozenset()
+    check_kept: bool = True
 
     def run(self) -> list[CellOutcome]:
         """Measure every round that the journal lacks.
@@ -110,7 +114,7 @@ class Sweep:
             with _Stations(self) as stations:
                 try:
                     self._comparison(cells, stations, failed)
-                    if cells is groups[-1]:
+                    if cells is groups[-1] and self.check_kept:
                         self._check_a_kept_prefill(stations, failed)
                 except TooHot as hot:
                     self._too_hot(stations, hot)
@@ -120,7 +124,7 @@ class Sweep:
     def outcomes(self) -> list[CellOutcome]:
         """The cells that have begun, as the journal knows them, not checked against each other."""
         known = [(spec, self._history(spec)) for spec in self.plan.cells]
-        return [_outcome(spec, cell) for spec, cell in known if cell.attempts or cell.status != "ok"]
+        return [outcome_of(spec, cell) for spec, cell in known if cell.attempts or cell.status != "ok"]
 
     def key(self, spec: CellSpec) -> str:
         """The cell's key in the journal."""
@@ -128,7 +132,8 @@ class Sweep:
 
     def _final(self) -> list[CellOutcome]:
         full_kv = self.room.full_kv_bytes if self.room is not None else None
-        found = check(self.outcomes(), self.plan.config.build.backend in DETERMINISTIC, full_kv)
+        backends = {self.plan.config.build.backend} | self.remote_backends
+        found = check(self.outcomes(), backends <= DETERMINISTIC, full_kv)
         for outcome in found:
             if outcome.status == "invalid" and self._history(outcome.spec).status == "ok":
                 self.journal.ended(self.key(outcome.spec), "invalid", outcome.reason, 0.0, None)
@@ -151,7 +156,7 @@ class Sweep:
         if self.enough is None:
             return
         for number in range(max(spec.rounds for spec in cells), self.most_rounds):
-            if self.enough([_outcome(spec, self._history(spec)) for spec in cells]):
+            if self.enough([outcome_of(spec, self._history(spec)) for spec in cells]):
                 return
             self._round(cells, number, stations, failed)
 
@@ -306,7 +311,8 @@ class _Stations(contextlib.AbstractContextManager["_Stations"]):
             sweep.journal.ended(sweep.key(spec), "ok", None, self.wall_s(spec), peak)
 
 
-def _outcome(spec: CellSpec, cell: CellHistory) -> CellOutcome:
+def outcome_of(spec: CellSpec, cell: CellHistory) -> CellOutcome:
+    """What the journal amounts to for one cell, not checked against others."""
     rounds = [cell.rounds[number] for number in sorted(cell.rounds)]
     status, reason, notes = cell.status, cell.reason, cell.notes
     if status not in ("ok", "invalid") and len(rounds) >= spec.rounds:

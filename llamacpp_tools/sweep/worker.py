@@ -250,7 +250,9 @@ def _state_key(request: Request, build: Build, session: Session, prompt: list[in
     """What a kept prefill and its time depend on; the length of a draft, on which generation alone does, is not."""
     spec = request.spec
     tokens = ",".join(str(token) for token in prompt).encode()
+    own = {"rpc": request.servers} if spec.rpc else {}
     return {
+        **own,
         "model": request.model_sha256,
         "libraries": build.manifest.code_sha256,
         "device": session.model.devices(),
@@ -294,6 +296,7 @@ def session_options(spec: CellSpec) -> SessionOptions:
         n_gpu_layers=ALL_LAYERS if spec.n_gpu_layers == "all" else spec.n_gpu_layers,
         ignore_eos=spec.ignore_eos,
         bisect=Bisect(spec.draft_history, spec.before_norm),
+        rpc=spec.rpc,
     )
 
 
@@ -301,19 +304,22 @@ def _loaded(session: Session, spec: CellSpec, load_ns: int) -> Loaded:
     model = session.model
     devices = model.devices()
     on_gpu = len(devices) > 1 and spec.n_gpu_layers != 0
+    layers = model.layers() if spec.rpc else None
+    name = devices[0] if on_gpu else devices[-1]
     target = session.target
     recurrent = recurrent_bytes(model.header, target.n_rs_seq)
     return Loaded(
         kv_bytes=target.memory_bytes - recurrent,
         n_rs_seq=target.n_rs_seq,
         n_ctx=target.n_ctx,
-        device=devices[0] if on_gpu else devices[-1],
+        device=", ".join(layers) if layers else name,
         n_threads=target.options.n_threads,
         model_size=model.n_bytes,
         model_n_params=model.n_params,
         backends=",".join(model.backends()),
         gpu_info=", ".join(devices[:-1]) if on_gpu else "",
         load_ns=load_ns,
+        layers=layers,
     )
 
 

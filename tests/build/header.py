@@ -22,6 +22,7 @@ extern "C" {
 #endif
 typedef int32_t llama_token;
 typedef int32_t llama_pos;
+typedef struct ggml_backend_device * ggml_backend_dev_t;
 struct llama_context;
 enum llama_kind { LLAMA_KIND_NONE = -1, LLAMA_KIND_A = 0, LLAMA_KIND_B = 5, LLAMA_KIND_C, LLAMA_KIND_D };
 typedef bool (*llama_ask)(void * data, enum llama_kind kind, const float * values[2]);

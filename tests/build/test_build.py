@@ -11,7 +11,7 @@ import pytest
 from llamacpp_tools.build import manifest, toolchain
 from llamacpp_tools.build.build import build
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.build.options import TOOL_TARGETS, BuildOptions, build_key
+from llamacpp_tools.build.options import TOOL_TARGETS, BuildOptions, build_key, build_name, split_name
 from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.errors import CheckFailed, MissingTool
 from llamacpp_tools.files import sha256_file
@@ -101,6 +101,29 @@ def test_no_build_says_how_to_make_one(home: Path) -> None:
         manifest.find("cpu", "patched-without-mtp-iswa")
     with pytest.raises(MissingTool, match=r"run `llt build --cpu --variant stock --onto v0\.5\.0`"):
         manifest.find("cpu", "stock-onto-v0.5.0")
+    with pytest.raises(
+        MissingTool, match=r"no stock build for cuda with RPC .* `llt build --cuda --rpc --variant stock`"
+    ):
+        manifest.find("cuda", "stock", rpc=True)
+
+
+@pytest.mark.build
+def test_the_rpc_backend_is_in_a_build_of_its_own(patched: Build, with_rpc: Build) -> None:
+    def names(build: Build) -> set[str]:
+        return {path.name.split(".")[0] for path in build.libraries}
+
+    assert names(with_rpc) == {*names(patched), "libggml-rpc"}
+    told = with_rpc.manifest.rpc_server
+    assert told is not None and sha256_file(with_rpc.rpc_server) == told.sha256
+    assert manifest.find("cpu", patched.manifest.variant).path == patched.path != with_rpc.path
+    with pytest.raises(MissingTool, match="run `llt build --cpu --rpc`"):
+        _ = patched.rpc_server
+
+
+@pytest.mark.parametrize("rpc", [False, True])
+@pytest.mark.parametrize("variant", ["patched", "stock", "patched-without-mtp-iswa", "stock-onto-v0.5.0"])
+def test_a_builds_name_says_what_it_is(variant: str, rpc: bool) -> None:
+    assert split_name(build_name("vulkan", variant, rpc)) == ("vulkan", variant, rpc)
 
 
 def test_a_builds_folder_depends_on_tree_options_and_compiler() -> None:

@@ -75,11 +75,14 @@ def test_a_build_that_lost_its_library_is_reported_and_not_hidden(home):
     pointer = home / "builds" / "patched-without-mtp-iswa-cpu.current"
     pointer.parent.mkdir(parents=True)
     pointer.write_text("patched-cpu-0123\n")
+    (home / "builds" / "stock-vulkan-rpc.current").write_text("stock-vulkan-rpc-0123\n")
     (home / "trees" / "patched-b9842").mkdir(parents=True)
     kept = verb.examine(bare_machine())["kept"]
     assert kept["trees"] == ["patched-b9842"]
-    assert [(each["backend"], each["variant"]) for each in kept["builds"]] == [
-        ("cpu", "patched-without-mtp-iswa")
+    assert [(each["backend"], each["variant"], each["rpc"]) for each in kept["builds"]] == [
+        ("cpu", "patched-without-mtp-iswa", False),
+        ("vulkan", "stock", True),
     ]
     assert kept["builds"][0]["library"] is None
     assert "llt build --cpu" in kept["builds"][0]["problem"]
+    assert "llt build --vulkan --rpc --variant stock" in kept["builds"][1]["problem"]

@@ -47,7 +47,7 @@ def bench(monkeypatch, tmp_path, tiny):
     command = (sys.executable, str(FAKE_WORKER))
     monkeypatch.setattr(local, "LocalExecutor", functools.partial(local.LocalExecutor, command=command))
     monkeypatch.setattr(identity, "ask_device", lambda manifest: identity.Device("CPU"))
-    monkeypatch.setattr(manifest, "find", lambda backend, variant: StubBuild())
+    monkeypatch.setattr(manifest, "find", lambda backend, variant, rpc=False: StubBuild())
     monkeypatch.chdir(tmp_path)
 
     def go(*arguments, how="ok", **changes):
@@ -114,7 +114,7 @@ def started(tmp_path, tiny, **env):
         "from llamacpp_tools.sweep import identity, local; from tests.cli.test_sweep import StubBuild;"
         f"local.LocalExecutor = functools.partial(local.LocalExecutor, command=(sys.executable, {str(FAKE_WORKER)!r}));"
         "identity.ask_device = lambda manifest: identity.Device('CPU');"
-        "manifest.find = lambda backend, variant: StubBuild();"
+        "manifest.find = lambda backend, variant, rpc=False: StubBuild();"
         "from llamacpp_tools.cli.main import main; main(sys.argv[1:])"
     )
     words = ["sweep", "small.yaml", "--out", "r.json"]

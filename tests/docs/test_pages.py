@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from tests.conftest import Llt
 from .blocks import ROOT, run_blocks, sh_blocks
 
 DOCS = ROOT / "docs"
-# `docs/models.md` has tests of its own; `docs/patches.md` is walked by tests/stack and tests/cli/test_patches.py.
+# `docs/models.md` has tests of its own; `docs/patches.md` is walked by tests/stack and tests/cli/test_patches.py;
+# half of `docs/rpc.md` takes two machines and an SSH tunnel.
 PAGES = ["sweeps.md", "extending.md", "reading-a-result.md", "acceptance.md"]
 
 
@@ -65,6 +68,42 @@ def test_acceptance_and_what_tells_a_fault(tmp_path: Path, patched: Build) -> No
         (watched,) = (cell for cell in read(tmp_path / f"{name}.json").cells if cell.traced)
         # With another kind of sums a near tie may fall another way.
         assert watched.status == "ok" and (watched.output_tokens == plain or name == "real")
+
+
+@pytest.mark.build
+def test_a_model_over_two_servers(tmp_path: Path, with_rpc: Build) -> None:
+    page = (DOCS / "rpc.md").read_text(encoding="utf-8")
+    for port in ("50052", "50062"):
+        # The page's own ports may be taken by somebody who reads it.
+        page = page.replace(port, str(free_pair()))
+    (tmp_path / "rpc.md").write_text(page)
+    (written,) = run_blocks(tmp_path / "rpc.md", tmp_path)
+    assert "result: boxes.json" in written
+    cells = read(tmp_path / "boxes.json").cells
+    assert [(cell.mode, len(cell.rpc)) for cell in cells] == [
+        ("dense", 0),
+        ("mtp", 0),
+        ("dense", 2),
+        ("mtp", 2),
+    ]
+    assert len({tuple(cell.output_tokens or ()) for cell in cells}) == 1
+
+
+def free_pair() -> int:
+    """A port that is free, and the next one, too."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as one, contextlib.suppress(OSError):
+            port = int(one.getsockname()[1])
+            with socket.create_server(("127.0.0.1", port + 1)):
+                return port
+
+
+@pytest.mark.build
+def test_cells_over_boxes(tmp_path: Path, patched: Build) -> None:
+    written = run_blocks(DOCS / "cluster.md", tmp_path)
+    assert "one: " in written[0] and "box one: 4 cells" in written[0]
+    assert {cell.box for cell in read(tmp_path / "boxes.json").cells} == {"one"}
+    assert "client-key.pem" in written[1]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -129,3 +129,12 @@ def test_a_crashed_row_says_so_and_has_no_figures(cells):
     made[3] = made[3].model_copy(update={"status": "crashed", "reason": "gone"})
     row_ = depth_blocks(made)["depth_2x2_2k"].mtp_plus_swa
     assert (row_.crashed, row_.decode_tps) == (True, None)
+
+
+def test_servers_are_an_axis_whose_key_is_a_name(cells):
+    made = cells(context={"rpc": [[], ["127.0.0.1:50052", "b:2"]]})
+    here, there = groups(made)
+    assert (here.suffix, there.suffix) == ("_rpc-none", "_rpc-127.0.0.1-50052,b-2")
+    assert there.label.endswith("rpc 127.0.0.1:50052,b:2")
+    assert {cell.id for cell in here.cells.values()}.isdisjoint(cell.id for cell in there.cells.values())
+    assert len(depth_blocks(made)) == 2

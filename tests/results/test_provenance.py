@@ -2,7 +2,9 @@ import subprocess
 from pathlib import Path
 
 import llamacpp_tools
-from llamacpp_tools.results.provenance import box, checkout_state, cpu_info, provenance, with_device
+from llamacpp_tools.processor import cpu_info
+from llamacpp_tools.results.provenance import box, checkout_state, provenance, with_device
+from tests.rpc.conftest import identity_of
 
 
 def make_checkout(folder, package="llamacpp_tools"):
@@ -53,3 +55,11 @@ def test_the_first_worker_that_loaded_names_the_device(make_plan, make_outcomes)
     assert (found.device, found.driver, found.backends) == ("CPU", "radv", "CPU")
     other = replace(swa, loaded=replace(swa.loaded, device="Other"))
     assert with_device(found, other).device == "CPU"
+
+
+def test_servers_are_told_by_what_they_were_built_from_and_not_by_where_they_stand(tmp_path):
+    found = provenance({}, tmp_path / "a.gguf", servers={"a:1": identity_of()}).rpc_servers
+    assert [(each.address, each.devices, each.tree) for each in found] == [("a:1", ["CPU: a CPU"], "ab" * 20)]
+    text = found[0].model_dump_json()
+    assert "box" not in text and "1" * 16 not in text and "2" * 16 not in text
+    assert provenance({}, tmp_path / "a.gguf").rpc_servers is None

@@ -42,6 +42,43 @@ def test_full_layers_is_an_axis_of_lists(raw, given_layers, axis):
     assert parse_config(raw, "x").swa.full_layers == axis
 
 
+@pytest.mark.parametrize(
+    ("given_servers", "axis"),
+    [
+        ([], ((),)),
+        (["a:1"], (("a:1",),)),
+        (["a:1", "b.lan:2"], (("a:1", "b.lan:2"),)),
+        ([[], ["a:1"], ["a:1", "b:2"]], ((), ("a:1",), ("a:1", "b:2"))),
+    ],
+)
+def test_servers_are_an_axis_of_lists(raw, given_servers, axis):
+    raw["context"] = {"rpc": given_servers}
+    config = parse_config(raw, "x")
+    assert config.context.rpc == axis
+    stored = config.model_dump(mode="json")["context"]["rpc"]
+    assert parse_config({**raw, "context": {"rpc": stored}}, "x").context.rpc == axis
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ({"rpc": "a:1"}, "`context.rpc` must be a list, not 'a:1'; write [a:1]"),
+        (
+            {"rpc": ["a"]},
+            "must be HOST:PORT with a name or an IPv4 address and a port from 1 to 65534, not 'a'",
+        ),
+        ({"rpc": ["[::1]:5"]}, "must be HOST:PORT"),
+        ({"rpc": [["a:1"], ["a:1"]]}, "`context.rpc` holds ['a:1'] twice"),
+        ({"rpc": ["a:1"], "n_gpu_layers": [0, 4]}, "has n_gpu_layers 0 with rpc"),
+    ],
+)
+def test_servers_that_cannot_be_are_refused(raw, context, words):
+    raw["context"] = context
+    with pytest.raises(BadInput) as told:
+        parse_config(raw, "x")
+    assert words in str(told.value)
+
+
 def test_a_model_may_be_synthetic(raw):
     raw["model"] = {"synth": "tiny", "seed": 4}
     assert parse_config(raw, "x").model == SynthModel(synth="tiny", seed=4)

@@ -10,6 +10,7 @@ from llamacpp_tools.sweep.configfile import parse_config
 from llamacpp_tools.sweep.identity import Device, ask_device, driver_of, identity
 from llamacpp_tools.sweep.journal import cell_key
 from llamacpp_tools.sweep.plan import plan
+from tests.rpc.conftest import identity_of
 
 VULKAN = "ggml_vulkan: 0 = AMD Radeon 8060S (RADV GFX1151) (radv) | uma: 1 | fp16: 1"
 
@@ -50,13 +51,39 @@ def test_a_key_from_before_a_kind_of_cell_was_there_stays_valid(raw):
     cell = planned.cells[2]
     known = identity(planned.config, "m", "l", Device("CPU"))
     row = cell.to_json()
-    for later in ("forced", "auto", "traced", "draft_history", "before_norm", "index", "rounds"):
+    for later in ("forced", "auto", "traced", "draft_history", "before_norm", "rpc", "index", "rounds"):
         del row[later]
     own = {name: value for name, value in known.items() if name == f"text {cell.workload}" or " " not in name}
     text = json.dumps({"cell": row, "identity": own}, sort_keys=True, separators=(",", ":"))
     assert cell_key(cell, known) == hashlib.sha256(text.encode()).hexdigest()[:32]
     for change in ({"auto": True}, {"traced": True}, {"draft_history": False}, {"before_norm": True}):
         assert cell_key(replace(cell, **change), known) != cell_key(cell, known)
+
+
+def test_the_server_behind_an_address_is_a_part_of_its_cells_keys_alone(raw):
+    planned = plan(parse_config({**raw, "context": {"rpc": [[], ["a:1"], ["b:1", "a:1"]]}}, "small.yaml"))
+
+    def keys(**servers):
+        known = identity(planned.config, "m", "l", Device("CPU"), servers={"a:1": who, "b:1": who, **servers})
+        return [cell_key(cell, known) for cell in planned.cells]
+
+    who = identity_of()
+    base, changed = keys(), keys(**{"b:1": identity_of(box="f" * 16)})
+    assert len(set(base)) == len(planned.cells)
+    same = [one == two for one, two in zip(base, changed, strict=True)]
+    assert same == ["b:1" not in cell.rpc for cell in planned.cells]
+    local = plan(parse_config({**raw, "context": {}}, "small.yaml"))
+    known = identity(local.config, "m", "l", Device("CPU"))
+    assert [cell_key(cell, known) for cell in local.cells] == base[: len(local.cells)]
+
+
+def test_a_servers_port_is_no_part_of_a_key_and_its_host_is(raw):
+    def keys(address):
+        planned = plan(parse_config({**raw, "context": {"rpc": [address]}}, "small.yaml"))
+        known = identity(planned.config, "m", "l", Device("CPU"), servers={address: identity_of()})
+        return [cell_key(cell, known) for cell in planned.cells]
+
+    assert keys("a:1") == keys("a:3") != keys("b:1")
 
 
 def test_a_text_that_was_changed_is_another_text(raw, tmp_path):

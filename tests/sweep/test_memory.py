@@ -69,6 +69,18 @@ def test_the_room_is_the_gpus_where_the_layers_go_there(header, deep):
     assert Room.now(header, Device("CPU"), True).forced
 
 
+def test_servers_hold_a_cell_together_and_one_cell_at_a_time(header, deep):
+    need = memory.need(header, deep[0]).total
+    half = int(need / USABLE / 2) + 1
+    over = [replace(cell, rpc=("a:1", "b:1")) for cell in deep[:2]]
+    room = Room.now(header, Device("CPU"), False, {"a:1": half, "b:1": half})
+    assert room.refusal(over[0]) is None
+    assert "are free" in room.refusal(replace(over[0], rpc=("a:1",)))
+    assert Room.now(header, Device("CPU"), False).refusal(over[0])
+    assert room.refusal(replace(over[0], n_gpu_layers=3)) is None
+    assert not Room(header, 1 << 40, rpc_free_bytes={"a:1": 1 << 40, "b:1": 1 << 40}).holds(over)
+
+
 def test_the_kv_bytes_without_a_window_are_those_of_dense(header, deep):
     room = Room(header, 1 << 40)
     assert room.full_kv_bytes(deep[1]) == room.full_kv_bytes(deep[0]) > 0

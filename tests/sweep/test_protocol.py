@@ -29,6 +29,7 @@ ROUND = RoundSample(0, 10, 100, 3, 90, [40, 50], [2, 1], [1, 0], 2, [4, 5, 6], '
         Progress("prefill", 1, 5, 10),
         Loaded(1, 2, 256, "CPU", 2),
         Loaded(1, 2, 256, "CPU", 2, model_size=9, backends="CPU", gpu_info=""),
+        Loaded(1, 2, 256, "RPC0 a:1", 2, layers={"RPC0 a:1": [0, 1], "CPU": []}),
         ROUND,
         Done(3),
         Failure("oom", "no room"),

@@ -17,6 +17,12 @@ extern "C" {
 // Bytes that a context holds for its memory (KV cells and recurrent state) and for compute buffers.
 LLT_API void llt_context_bytes(const struct llama_context * ctx, uint64_t * memory, uint64_t * compute);
 
+// Where a loaded model's tensors lie: their number, and of each its name and device; NULL for memory that the CPU reads
+// in place. The name is the model's.
+LLT_API int32_t            llt_tensor_count (const struct llama_model * model);
+LLT_API const char *       llt_tensor_name  (const struct llama_model * model, int32_t index);
+LLT_API ggml_backend_dev_t llt_tensor_device(const struct llama_model * model, int32_t index);
+
 // Index of the largest of n values; the first one on a tie, as llama's greedy sampler does. The n_banned
 // indices in `banned` are never chosen (end-of-generation tokens, when they are to be ignored).
 LLT_API int32_t llt_argmax(const float * values, int32_t n, const llama_token * banned, int32_t n_banned);

@@ -1,0 +1,167 @@
+"""The draft length controller rehearsed: recorded and made-up texts, on the step costs of several machines.
+
+Recorded texts are those of `results/miniature/acceptance_lookahead.json`, where every token knows how many drafts after
+it would be accepted; made-up ones are steady, switching, drifting and taking turns, and one answers the controller with
+spite: all is accepted until it drafts long, then nothing. For each the speed against the best fixed length in hindsight
+(the same length for all texts of a kind) and against plain decode. Writes `control-simulation.json`.
+
+    python benchmarks/control_simulation.py
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from common import ROOT, machine, show, write_result
+
+from llamacpp_tools.engine.control import Control
+from llamacpp_tools.engine.rehearsal import Machine, best_fixed, made_up, rehearse
+from llamacpp_tools.engine.trace import runs as runs_of
+from llamacpp_tools.results import document
+
+SEEDS = 10
+TOKENS = 1500
+NOISE = 0.03
+RECORDED = ROOT / "results" / "miniature" / "acceptance_lookahead.json"
+# Step times in ms by draft length. The first two are shared/facts' own measurements of a small model (linear between
+# the lengths that were measured), the third is drawn after the published dense figures at 123k tokens (a step with a
+# draft of 3 takes three plain ones), the last has a kernel that takes eight columns and no more.
+MACHINES = {
+    "attention is all (tiny at 4,096)": (3.11, 6.85, 10.72, 14.59, 18.32, 22.05, 25.78, 29.5, 33.2),
+    "weights are all (q8_0 at 64)": (9.1, 13.46, 14.57, 15.68, 17.29, 18.9, 20.76, 22.6, 24.5),
+    "as published at 123k": (26.96, 45.0, 63.1, 81.2, 99.3, 117.4, 135.5, 153.6, 171.7),
+    "a cliff after 8 columns": (10.0, 11.5, 12.8, 14.0, 15.2, 16.4, 17.5, 18.6, 30.0),
+}
+Text = Callable[[int], list[int]]
+
+
+def main() -> None:
+    """Rehearse everything and write what came of it."""
+    rows = [
+        _row(kind, text, where, Machine(step_ms, noise=NOISE))
+        for kind, text in _texts()
+        for where, step_ms in MACHINES.items()
+    ]
+    rows += [_spite(where, Machine(step_ms)) for where, step_ms in MACHINES.items()]
+    path = write_result(
+        "control-simulation", {"what": __doc__, "summary": _summary(rows), "rows": rows, "machine": machine()}
+    )
+    show(str(path.relative_to(ROOT)), [(f"{row['text']} | {row['machine']}", _words(row)) for row in rows])
+    for name, figures in _summary(rows).items():
+        print(name, figures)
+
+
+def _texts() -> Iterator[tuple[str, Text]]:
+    def steady(chance: float) -> Text:
+        return lambda seed: made_up(lambda token, position: chance, TOKENS, seed)
+
+    for chance in (0.1, 0.3, 0.5, 0.7, 0.85, 0.95):
+        yield f"steady {chance}", steady(chance)
+    yield (
+        "0.22, then 0.07",
+        lambda seed: made_up(lambda _, position: 0.07 if position else 0.22, TOKENS, seed),
+    )
+    yield (
+        "switching 0.3 to 0.95",
+        lambda seed: made_up(lambda token, _: 0.95 if token > TOKENS / 2 else 0.3, TOKENS, seed),
+    )
+    yield (
+        "switching 0.95 to 0.3",
+        lambda seed: made_up(lambda token, _: 0.3 if token > TOKENS / 2 else 0.95, TOKENS, seed),
+    )
+    yield (
+        "taking turns, 150 tokens each",
+        lambda seed: made_up(lambda token, _: 0.95 if token // 150 % 2 else 0.2, TOKENS, seed),
+    )
+    yield (
+        "drifting 0.2 to 0.95",
+        lambda seed: made_up(lambda token, _: 0.2 + 0.75 * token / TOKENS, TOKENS, seed),
+    )
+    for name, runs in _recorded().items():
+        yield f"recorded: {name}", lambda seed, runs=runs: runs  # type: ignore[misc]
+
+
+def _recorded() -> dict[str, list[int]]:
+    found = {}
+    for cell in document.read(RECORDED).cells:
+        if cell.traced and cell.status == "ok" and cell.output_tokens and cell.n_max:
+            found[cell.workload] = runs_of(cell.output_tokens, cell.samples[0].predicted, cell.n_max)
+    return found
+
+
+def _row(kind: str, text: Text, where: str, box: Machine) -> dict[str, Any]:
+    texts = [text(seed) for seed in range(SEEDS)]
+    each = list(enumerate(texts))
+    auto = [rehearse(Control(box.limit), runs, box, seed) for seed, runs in each]
+    fixed = [[rehearse(length, runs, box, seed).ms for seed, runs in each] for length in range(box.limit + 1)]
+    best = min(range(len(fixed)), key=lambda length: sum(fixed[length]))
+    share = {
+        length: statistics.fmean(went.time_share.get(length, 0.0) for went in auto)
+        for length in range(len(fixed))
+    }
+    return {
+        "text": kind,
+        "machine": where,
+        "best_fixed": best,
+        "over_best_fixed": round(sum(fixed[best]) / sum(went.ms for went in auto), 4),
+        "over_luckiest_fixed": round(
+            statistics.fmean(
+                went.tps / best_fixed(runs, box, seed)[1].tps
+                for went, (seed, runs) in zip(auto, each, strict=True)
+            ),
+            4,
+        ),
+        "over_plain": round(sum(fixed[0]) / sum(went.ms for went in auto), 4),
+        "lowest_over_plain": round(
+            min(plain / went.ms for plain, went in zip(fixed[0], auto, strict=True)), 4
+        ),
+        "time_share": {length: round(part, 3) for length, part in share.items() if part > 0.0005},
+    }
+
+
+def _spite(where: str, box: Machine) -> dict[str, Any]:
+    """A text that accepts everything until the controller drafts four tokens or more, and nothing after that."""
+    control, ms, tokens, burnt = Control(box.limit), 0.0, 0, False
+    while tokens < TOKENS:
+        length = control.choose()
+        burnt = burnt or length >= 4
+        accepted = 0 if burnt else length
+        draft = length * box.draft * box.step_ms[0]
+        control.told(length, accepted, round(draft * 1e6), round((box.step_ms[length] - draft) * 1e6))
+        ms += box.step_ms[length]
+        tokens += accepted + 1
+    plain = tokens * box.step_ms[0]
+    return {
+        "text": "spite",
+        "machine": where,
+        "over_plain": round(plain / ms, 4),
+        "lowest_over_plain": round(plain / ms, 4),
+    }
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    told = [row for row in rows if "over_best_fixed" in row]
+    kinds = {
+        "steady": lambda text: text.startswith(("steady", "0.22")),
+        "changing": lambda text: text.startswith(("switching", "taking", "drifting")),
+        "recorded": lambda text: text.startswith("recorded"),
+    }
+    found: dict[str, Any] = {}
+    for name, is_one in kinds.items():
+        ratios = [row["over_best_fixed"] for row in told if is_one(row["text"])]
+        found[name] = (
+            {"n": len(ratios), "median": statistics.median(ratios), "lowest": min(ratios)} if ratios else None
+        )
+    found["lowest over plain decode, any text"] = min(row["lowest_over_plain"] for row in rows)
+    return found
+
+
+def _words(row: dict[str, Any]) -> str:
+    best = f"{row['over_best_fixed']:.3f} of n={row['best_fixed']}, " if "best_fixed" in row else ""
+    return f"{best}{row['over_plain']:.3f} of plain"
+
+
+if __name__ == "__main__":
+    main()
