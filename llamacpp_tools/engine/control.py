@@ -8,8 +8,9 @@ takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (
 
 What finding out may cost is bounded. An account begins with the time of a few plain steps, earns a small share of all
 time that passes, and pays for what a step takes beyond the plain steps of the same tokens (a step that is faster pays
-in, up to a bound). While it is empty no step is taken that may cost more than a plain one. So whatever the text does,
-the time lost against plain decode is never more than that share of it, the few steps, and the one that overdrew.
+in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a few plain steps no step is
+taken that may cost more than one. So whatever the text does, the time lost against plain decode is never more than that
+share of it, those few steps, and the one that overdrew.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Settings:
     Attributes:
         share: part of the time that drafts may lose against plain decode.
         allowance: plain steps that they may lose beside that.
+        credit: plain steps by which the account may be overdrawn; nothing new is tried meanwhile.
         most: plain steps that earlier gains are good for.
         margin: a length is left for one that promises more than this share above it.
         doubt: drafts are given up only for plain steps that promise more than this share above them: what drafting on
@@ -58,11 +60,13 @@ class Settings:
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
         refresh: steps after which the time of a length that is as good as the best is taken again; of one that is
-            worse, later by one such wait for each `margin` that it is behind.
+            worse, later by one such wait for each `margin` that it is behind. What such steps take beyond those of the
+            best length stays below `share` of the time as well.
     """
 
     share: float = 0.01
-    allowance: float = 2.0
+    allowance: float = 3.0
+    credit: float = 1.0
     most: float = 50.0
     margin: float = 0.02
     doubt: float = 0.06
@@ -77,6 +81,8 @@ class Settings:
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
 # one is timed, and more if the length is kept.
 _BURST = 2
+# Plain steps to begin with; all but one are timed.
+_FIRST_STEPS = 4
 # Steps with a draft before the length is thought over again: thinking takes time as well.
 _STEADY = 4
 # The first drafted token's chance while nothing is known of it, and how many drafts that guess is worth.
@@ -117,6 +123,7 @@ class Control:
         self._spacing = 0
         self._steps = self._plain = 0
         self._account: float | None = None
+        self._curiosity = self._pace = self._change = 0.0
         self._probed = False
 
     @property
@@ -130,8 +137,8 @@ class Control:
             self._left -= 1
             return self._trial
         self._left = 0
-        if not self._costs.enough(0, _BURST - 1):
-            return self._try(0, _BURST, Why.CALIBRATE)
+        if not self._costs.enough(0, _FIRST_STEPS - 1):
+            return self._try(0, _FIRST_STEPS, Why.CALIBRATE)
         return self._drafting() if self._now else self._not_drafting()
 
     def told(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
@@ -146,6 +153,10 @@ class Control:
         costs, ns = self._costs, draft_ns + verify_ns
         self._steps += 1
         settled = drafted == self._before
+        if not settled and costs.known(drafted):
+            # What a change of length takes: a new graph; the median of a few would be as good as their mean is.
+            over = min(max(verify_ns - costs.of(drafted), 0.0), costs.of(drafted))
+            self._change += (over - self._change) / 4
         self._before = drafted
         if costs.enough(0, 1):
             self._book(drafted, accepted, draft_ns, verify_ns)
@@ -175,20 +186,30 @@ class Control:
         plain = costs.of(0)
         if self._account is None:
             self._account = settings.allowance * plain
+            self._curiosity = plain
+        self._curiosity += settings.share * (draft_ns + verify_ns)
+        if self._why is Why.REFRESH:
+            # The way back is a change as well.
+            self._curiosity -= self._change / _BURST
+            self._curiosity -= draft_ns + verify_ns - (accepted + 1) * self._pace
         lost = float(draft_ns)
         if drafted:
-            if costs.known(drafted):
-                verify_ns = min(verify_ns, int(_DISTURBED * costs.of(drafted)))
+            # Of a length never timed only this can be said: it takes no more than each of its tokens by itself.
+            usual = costs.of(drafted) if costs.known(drafted) else (drafted + 1) * plain
+            verify_ns = min(verify_ns, int(_DISTURBED * usual))
             lost += verify_ns - (accepted + 1) * plain
         earned = settings.share * (draft_ns + verify_ns)
         self._account = min(self._account + earned - lost, settings.most * plain)
 
     def _may(self, length: int) -> bool:
-        """Whether there is something left to spend, or nothing to spend it on."""
+        """Whether there is something left to spend, or nothing to spend it on.
+
+        What pays by all that is known may overdraw the account for a while, and what was begun be brought to its end.
+        """
         costs = self._costs
         return (
             length == 0
-            or (self._account or 0.0) > 0
+            or (self._account or 0.0) > -self.settings.credit * costs.of(0)
             or (costs.known(length) and costs.of(length) <= costs.of(0))
         )
 
@@ -240,8 +261,9 @@ class Control:
         hoped = self._hoped(best, expected)
         if hoped:
             return self._try(hoped, _BURST, Why.CLIMB)
-        for length in range(self.limit + 1):
-            if length != best and costs.known(length) and self._doubtful(length, best, expected):
+        self._pace = costs.of(best) / expected[best]
+        for length in range(self.limit + 1) if self._curiosity > 0 else ():
+            if length != best and costs.known(length) and self._doubtful(length, expected):
                 return self._try(length, _BURST, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
 
@@ -257,20 +279,19 @@ class Control:
             return 0
         hoped = max(new, key=lambda length: expected[length] / costs.of(length))
         gain = expected[hoped] / costs.of(hoped) * costs.of(best) / expected[best] - 1
-        price = _BURST * (costs.of(hoped) - expected[hoped] * costs.of(0))
+        price = _BURST * (costs.of(hoped) - expected[hoped] * costs.of(0)) + 2 * self._change
         # Any gain will do: a length is tried for the first time only once.
         return hoped if gain > 0 and (self._account or 0.0) > price else 0
 
-    def _doubtful(self, length: int, best: int, expected: list[float]) -> bool:
-        """Whether another length's time is to be taken again: the sooner the nearer it comes to the best one."""
+    def _doubtful(self, length: int, expected: list[float]) -> bool:
+        """Whether another length's time is to be taken again: the sooner the nearer it comes to the best one.
+
+        The plain step's soon in any case: all that is lost or gained is told by it.
+        """
         costs, settings = self._costs, self.settings
-        behind = expected[best] / costs.of(best) * costs.of(length) / expected[length] - 1
-        wait = (
-            settings.refresh
-            * (1 + max(behind, 0.0) / settings.margin)
-            * (4 if costs.enough(length, KEPT) else 1)
-        )
-        return costs.age(length, self._steps) > wait
+        behind = max(costs.of(length) / expected[length] / self._pace - 1, 0.0) / settings.margin
+        wait = settings.refresh * (1 + (min(behind, 2.0) if length == 0 else behind))
+        return costs.age(length, self._steps) > wait * (4 if costs.enough(length, KEPT) else 1)
 
     def _best(self, now: int, expected: list[float]) -> int:
         """The length with most tokens per second of those that were timed; `now`, if none is better by the margin."""
@@ -281,4 +302,6 @@ class Control:
         ]
         best = max(range(len(rates)), key=rates.__getitem__)
         margin = self.settings.doubt if best == 0 else self.settings.margin
+        # A change has to pay for itself within as many steps as the evidence rests on.
+        margin += self._change / costs.of(best) / self.settings.memory if costs.known(now) else 0.0
         return best if rates[best] > (1 + margin) * rates[now] else now

@@ -19,6 +19,8 @@ Tick = Callable[[int, int], None]
 # As many drafted tokens are accepted as the target agrees with.
 BY_AGREEMENT = -1
 _ROLLBACK_REFUSED = -100
+# Logits that differ by less may change places where rows are added up in another order (llt_plain_tied).
+TIE = 0.02
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Step:
         n_tokens: tokens produced: the accepted ones and the target's own next one.
         n_drafted, n_accepted: 0 without MTP.
         draft_ns, verify_ns: time drafting, and time verifying and rolling back; 0 without MTP.
+        tied: another token was as likely as the one chosen, within `TIE`; always False with MTP.
     """
 
     n_tokens: int = 1
@@ -36,6 +39,7 @@ class Step:
     n_accepted: int = 0
     draft_ns: int = 0
     verify_ns: int = 0
+    tied: bool = False
 
 
 class Decoder(Protocol):
@@ -135,6 +139,7 @@ class PlainDecoder(_Base):
         status = self._lib.llt_plain_step(self.handle, token, pos, out)
         if status != 0:
             raise self._target.failed(status, f"the decode at position {pos}")
+        self._step.tied = self._lib.llt_plain_tied(self.handle, TIE)
         return self._step
 
 

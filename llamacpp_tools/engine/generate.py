@@ -42,6 +42,7 @@ class Generation:
         n_max: the longest draft that was allowed; 0 without MTP.
         step_drafted, step_accepted: tokens drafted and accepted in each step; empty without MTP.
         step_draft_ns: of each step's time, what the draft took; empty without MTP.
+        ties: positions in `tokens` where another token was as likely (`decode.TIE`); empty with MTP.
         step_why: why each step drafted so many tokens (`control.Why`); empty without a controller.
     """
 
@@ -53,6 +54,7 @@ class Generation:
     step_accepted: tuple[int, ...] = ()
     step_draft_ns: tuple[int, ...] = ()
     step_why: tuple[int, ...] = ()
+    ties: tuple[int, ...] = ()
 
     @property
     def decode_ns(self) -> int:
@@ -142,6 +144,7 @@ class Run:
         self._accepted: list[int] = []
         self._draft_ns: list[int] = []
         self._why: list[int] = []
+        self._ties: list[int] = []
 
     def __iter__(self) -> Iterator[list[int]]:
         """The tokens of each step, the first being the one that the prefill gave.
@@ -170,6 +173,8 @@ class Run:
             self._step_ns.append(clock() - at)
             made = unpack(out, step.n_tokens)
             pos += step.n_tokens
+            if step.tied:
+                self._ties.append(len(tokens))
             # A verified draft can run past the token that ends the text.
             if ends and not ends.isdisjoint(made):
                 made = made[: next(index for index, token in enumerate(made) if token in ends) + 1]
@@ -192,6 +197,7 @@ class Run:
             tuple(self._accepted),
             tuple(self._draft_ns),
             tuple(self._why),
+            tuple(self._ties),
         )
 
 

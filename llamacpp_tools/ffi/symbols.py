@@ -80,6 +80,7 @@ FUNCTIONS = (
     "llt_plain_prefill",
     "llt_plain_sample",
     "llt_plain_step",
+    "llt_plain_tied",
     "llt_tensor_count",
     "llt_tensor_device",
     "llt_tensor_name",

@@ -142,6 +142,7 @@ def _sample(sample: RoundSample, conditions: Conditions) -> Sample:
         step_accepted=sample.step_accepted,
         step_draft_ns=sample.step_draft_ns,
         step_why=sample.step_why,
+        ties=sample.ties,
         predicted=sample.predicted,
         pieces=sample.pieces,
         output_sha256=token_hash(sample.tokens),

@@ -114,9 +114,10 @@ class Sample(_Model):
     of the sweep that measured it. `other_cpu` is how many CPUs other programs kept busy meanwhile. `throttled`
     marks a round whose clock was below nine tenths of the sweep's fastest round. With MTP `step_drafted`,
     `step_accepted` and `step_draft_ns` have one entry per step: tokens drafted, tokens accepted, time spent drafting;
-    `step_why` says why a step of an automatic length drafted so many (`engine.control.Why`). Of a traced cell
-    `predicted` holds what was drafted at each position, flat, `n_max` tokens each, and `pieces` the text of each
-    token in that list or in the output, in the order of their ids.
+    `step_why` says why a step of an automatic length drafted so many (`engine.control.Why`).
+    `ties` are positions in the output where plain decode had another token as likely (`engine.decode.TIE`), so that a
+    verification may rightly choose that. Of a traced cell `predicted` holds what was drafted at each position, flat,
+    `n_max` tokens each, and `pieces` the text of each token in that list or in the output, in the order of their ids.
     """
 
     round: int
@@ -130,6 +131,7 @@ class Sample(_Model):
     step_accepted: list[int] = []
     step_draft_ns: list[int] = []
     step_why: list[int] = []
+    ties: list[int] = []
     predicted: list[int] = []
     pieces: list[str] = []
     drafted: list[int]

@@ -133,6 +133,7 @@ class RoundSample:
         step_drafted, step_accepted, step_draft_ns: with MTP, tokens drafted and accepted in each step, and the part of
             its time that the draft took; empty without.
         step_why: why each step drafted so many tokens (`engine.control.Why`); empty where nothing chose.
+        ties: without MTP, positions in `tokens` where another token was as likely (`engine.decode.TIE`).
         predicted: of a traced cell, what was drafted at each position (`engine.trace.Trace`); empty otherwise.
         pieces: of a traced cell, the text of each token in `distinct(tokens, predicted)`, in that order.
         tokens: the ids generated, in order.
@@ -161,6 +162,7 @@ class RoundSample:
     step_accepted: list[int] = field(default_factory=list)
     step_draft_ns: list[int] = field(default_factory=list)
     step_why: list[int] = field(default_factory=list)
+    ties: list[int] = field(default_factory=list)
     predicted: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import itertools
 import os
 import resource
 import sys
@@ -237,6 +238,7 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
             step_accepted=[n for part in parts for n in part.step_accepted],
             step_draft_ns=[ns for part in parts for ns in part.step_draft_ns],
             step_why=[why for part in parts for why in part.step_why],
+            ties=_ties(parts),
             n_steps=len(step_ns),
             tokens=tokens,
             text=self._session.model.detokenize(tokens),
@@ -244,6 +246,11 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
             restore_ns=restore_ns or 0,
             other_ns=max(0, other_ns),
         )
+
+
+def _ties(parts: Sequence[Generation]) -> list[int]:
+    begins = itertools.accumulate((len(part.tokens) for part in parts), initial=0)
+    return [begin + at for begin, part in zip(begins, parts, strict=False) for at in part.ties]
 
 
 def _state_key(request: Request, build: Build, session: Session, prompt: list[int]) -> dict[str, Any]:

@@ -54,17 +54,20 @@ Policy = Callable[[int, int], int]
 
 
 @given(
-    times=st.lists(st.floats(0.2, 50.0), min_size=9, max_size=9),
+    plain=st.floats(0.2, 50.0),
+    dearer=st.lists(st.floats(0.3, 2.0), min_size=8, max_size=8),
     outcomes=st.lists(st.integers(0, 8), min_size=1, max_size=1200),
     spiteful=st.booleans(),
 )
 def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
-    times: list[float], outcomes: list[int], spiteful: bool
+    plain: float, dearer: list[float], outcomes: list[int], spiteful: bool
 ) -> None:
+    # A step may take up to twice what its tokens would one by one: beyond that it counts as disturbed.
+    times = [plain, *(plain * (n + 2) * factor for n, factor in enumerate(dearer))]
     # A spiteful text accepts all until the controller drafts long, and nothing from then on.
     settings = Settings()
     control = Control(8, settings)
-    plain, ms, tokens, burnt = times[0], 0.0, 0, False
+    ms, tokens, burnt = 0.0, 0, False
     for outcome in outcomes:
         length = control.choose()
         assert 0 <= length <= 8
@@ -75,7 +78,7 @@ def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
         ms += times[length]
         tokens += accepted + 1
     overdrawn = max(0.0, max(times) - plain)
-    bound = settings.share * ms + settings.allowance * plain + overdrawn + 1e-3
+    bound = settings.share * ms + (settings.allowance + settings.credit) * plain + overdrawn + 1e-3
     assert ms - tokens * plain <= bound
 
 
@@ -105,12 +108,24 @@ def test_the_same_text_gives_the_same_steps(seed: int, chance: float) -> None:
 
 def test_it_begins_with_plain_steps_and_then_asks_whether_a_draft_survives() -> None:
     control, seen = Control(4), []
-    for _ in range(5):
+    for _ in range(6):
         length = control.choose()
         seen.append((length, control.why))
         control.told(length, 0, 100 * length, 1000)
-    assert seen[:2] == [(0, Why.CALIBRATE)] * 2
-    assert (1, Why.PROBE) in seen[2:4]
+    assert seen[:4] == [(0, Why.CALIBRATE)] * 4
+    assert seen[4] == (1, Why.PROBE)
+
+
+def test_a_stall_in_the_first_draft_does_not_end_drafting() -> None:
+    box, control = WEIGHTS, Control(8)
+    stalled, lengths = False, []
+    for _ in range(120):
+        length = control.choose()
+        lengths.append(length)
+        stall = 0 if stalled or not length else 60_000_000
+        stalled = stalled or bool(stall)
+        control.told(length, length, 100_000 * length, int(box.step_ms[length] * 1e6) + stall)
+    assert sum(length > 2 for length in lengths) > 60
 
 
 def test_where_nothing_is_ever_accepted_drafts_become_rare_and_stay_possible() -> None:
@@ -127,8 +142,8 @@ def test_a_new_text_keeps_what_steps_cost_and_forgets_what_survived() -> None:
     rehearse(control, text(0.95, 1000), WEIGHTS)
     control.begin()
     first = [control.choose()]
-    for _ in range(3):
-        control.told(first[-1], 0, 100, 1000)
+    for _ in range(5):
+        control.told(first[-1], 0, 100 * first[-1], 1000)
         first.append(control.choose())
     assert first[0] == 0, "plain steps are timed anew"
     assert max(first) > 0, "and then a draft is tried"

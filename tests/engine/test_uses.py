@@ -15,6 +15,7 @@ import pytest
 
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.models.miniature import miniature
+from llamacpp_tools.sweep.validity import first_difference
 
 from ..conftest import ROOT
 
@@ -55,6 +56,24 @@ def test_a_stream_gives_the_text_piece_by_piece(use: Use) -> None:
     assert 1 <= found["left"] < 10
     assert found["stopped"] == found["tokens"][: found["tokens"].index(found["stop"]) + 1]
     assert found["text"] == found["whole"]
+
+
+@pytest.mark.parametrize("model", ["tiny", "miniature"])
+def test_a_steered_draft_length_gives_the_text_of_plain_decode(use: Use, model: str) -> None:
+    found = use("steered", miniature() if model == "miniature" else None)
+    plain, auto, none = found["plain"], found["auto"], found["none"]
+    assert plain["texts"][0] == plain["texts"][1]
+    assert none["texts"] == plain["texts"]
+    for text, wanted, ties in zip(auto["texts"], plain["texts"], plain["ties"], strict=True):
+        # Several rows are added up in another order than one.
+        at = first_difference(text, wanted)
+        assert at is None or at in ties
+        if at is not None:
+            break
+    assert auto["next"][0] == auto["next"][1]
+    assert auto["why"] and none["why"]
+    assert 0 in auto["drafted"] and max(auto["drafted"]) <= 6
+    assert max(auto["drafted"]) >= 1
 
 
 def test_acceptance_can_be_forced(use: Use) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine import Context, ContextOptions, Model, Recipe, Sampling, Session, SessionOptions
 from llamacpp_tools.engine.bisect import Bisect
+from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.decode import PlainDecoder
 from llamacpp_tools.engine.sampling import Sampler
 from llamacpp_tools.engine.state import parts_of, restore, save
@@ -68,6 +69,42 @@ def streams(library: Library, path: Path) -> Any:
             "stopped": stopped.done.tokens, "text": text,
             "whole": session.model.detokenize(list(stopped.done.tokens[:-1])),
         }  # fmt: skip
+
+
+def steered(library: Library, path: Path) -> Any:
+    """Plain decode, then a draft length that steers itself, a text after a text and a turn after a turn."""
+    context = ContextOptions(
+        n_ctx=2048, n_batch=256, n_ubatch=128, n_threads=1, type_k="f32", type_v="f32", flash_attn="off"
+    )
+    found: dict[str, Any] = {}
+    for name, options in (
+        ("plain", SessionOptions(context)),
+        ("auto", SessionOptions(context, n_max=6, auto=True)),
+        ("none", SessionOptions(context, n_max=0)),
+    ):
+        with Session(library, path, options) as session:
+            texts, ties = [], []
+            for _ in range(2):
+                stream = session.generate(PROMPT, 150)
+                list(stream)
+                texts.append(stream.done.tokens)
+                ties.append(stream.done.ties)
+            control = Control(6) if options.auto else None
+            prompt = prompt_tokens("narrative", 200, session.model.tokenize, MEASURED_SEED)
+            more = prompt_tokens("maintenance_log", 100, session.model.tokenize, MEASURED_SEED)
+            filled = session.fill(prompt)
+            first = session.go_on(filled, 200, control=control)
+            second = session.go_on(session.add(filled, first, more), 200, control=control)
+            # What the caches hold after two turns is what one prefill of it all gives.
+            whole = session.fill([*prompt, *first.tokens, *more])
+            found[name] = {
+                "texts": [*texts, first.tokens, second.tokens], "ties": [*ties, first.ties, second.ties],
+                "next": [second.tokens[0], whole.token],
+                "drafted": sorted({*first.step_drafted, *second.step_drafted}),
+                "why": len(first.step_why) == len(first.step_ns) if options.auto else first.step_why == (),
+                "n_max": first.n_max,
+            }  # fmt: skip
+    return found
 
 
 def forced(library: Library, path: Path) -> Any:
@@ -144,7 +181,7 @@ def bad(library: Library, path: Path) -> Any:
             "stop": refused(lambda: session.generate(PROMPT, stop="\n")),  # type: ignore[arg-type]
             "n_ctx": refused(lambda: ContextOptions(n_ctx=0)),
             "flash_attn": refused(lambda: ContextOptions(n_ctx=8, flash_attn="yes")),  # type: ignore[arg-type]
-            "n_max": refused(lambda: SessionOptions(SMALL, n_max=0)),
+            "n_max": refused(lambda: SessionOptions(SMALL, n_max=-1)),
             "a draft larger than a batch": refused(
                 lambda: SessionOptions(ContextOptions(n_ctx=64, n_batch=4), n_max=4)
             ),

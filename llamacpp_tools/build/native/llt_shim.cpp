@@ -36,11 +36,13 @@ struct llt_plain {
     llt_choice      choose;
     llama_batch     prompt;
     llama_batch     one;
+    llama_token     chosen;
 };
 
 llt_plain * llt_plain_new(llama_context * ctx, int32_t n_batch, const llama_token * banned, int32_t n_banned) {
     auto * plain = new llt_plain {
         ctx, llt_choice(ctx, banned, n_banned), llama_batch_init(n_batch, 0, 1), llama_batch_init(1, 0, 1),
+        /* chosen */ LLAMA_TOKEN_NULL,
     };
     llt_batch_use_sequence_0(plain->prompt, n_batch);
     llt_batch_use_sequence_0(plain->one, 1);
@@ -78,6 +80,21 @@ int32_t llt_plain_step(llt_plain * plain, llama_token token, llama_pos pos, llam
     const int32_t status = llama_decode(plain->ctx, plain->one);
     if (status == 0) {
         *next = llt_plain_next(plain);
+        plain->chosen = *next;
     }
     return status;
+}
+
+bool llt_plain_tied(const llt_plain * plain, float within) {
+    if (plain->choose.sampler != nullptr || plain->chosen == LLAMA_TOKEN_NULL) {
+        return false;
+    }
+    const float * logits = llama_get_logits_ith(plain->ctx, -1);
+    const float   limit  = logits[plain->chosen] - within;
+    int32_t       near   = 0;
+    // All of them rather than a search that stops, so that the compiler makes vector code of it.
+    for (int32_t i = 0; i < plain->choose.n_vocab; ++i) {
+        near += logits[i] > limit;
+    }
+    return near > 1;
 }

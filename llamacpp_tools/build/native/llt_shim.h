@@ -55,6 +55,11 @@ LLT_API int32_t llt_plain_step(struct llt_plain * plain, llama_token token, llam
 // The token chosen after the last prefill.
 LLT_API llama_token llt_plain_next(struct llt_plain * plain);
 
+// Whether another token was as likely as the one that the last step chose: its logit not below that one's by more than
+// `within`. Several rows are added up in another order than one, so there a verification may choose the other token and
+// be right. False with a sampler.
+LLT_API bool llt_plain_tied(const struct llt_plain * plain, float within);
+
 // MTP draft and verify, one sequence, drafts greedy. The target context must have been made with n_rs_seq >= n_max,
 // the draft context with ctx_type MTP on the same model.
 struct llt_mtp;
