@@ -143,7 +143,7 @@ def test_a_new_text_keeps_what_steps_cost_and_forgets_what_survived() -> None:
     control.begin()
     first = [control.choose()]
     for _ in range(5):
-        control.told(first[-1], 0, 100 * first[-1], 1000)
+        control.told(first[-1], 0, 0, int(WEIGHTS.step_ms[first[-1]] * 1e6))
         first.append(control.choose())
     assert first[0] == 0, "plain steps are timed anew"
     assert max(first) > 0, "and then a draft is tried"
