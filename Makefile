@@ -38,7 +38,7 @@ sanitize: $(VENV)/.installed-test
 	LLT_TEST_SANITIZE=1 $(BIN)/python -m pytest tests/engine -m "not vulkan" $(PYTEST_ARGS)
 
 # How long the quickstart, `rebase --check` and `drift` take, what a sweep costs, how fast the engine is, how
-# far advice is off (an hour and a half)
+# far advice is off, what a draft length that steers itself gains (three hours)
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/stack_check.py
@@ -50,6 +50,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/engine_profile.py
 	$(BIN)/python benchmarks/advise_error.py
 	$(BIN)/python benchmarks/scale_simulation.py --seeds 9
+	$(BIN)/python benchmarks/control_simulation.py
+	$(BIN)/llt build --cpu --without conv-snapshots
+	$(BIN)/python benchmarks/mtp_idle.py
+	$(BIN)/python benchmarks/draft_auto.py
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed

@@ -40,7 +40,7 @@ def measured(lib: Any, name: str, depth: int) -> dict[str, Any]:
             one = plain.run(prompt, N_PREDICT)
             trunk.append(one.decode_ns / len(one.step_ns) / 1e6)
             other = mtp.run(prompt, N_PREDICT)
-            draft.append(other.draft_ns / sum(other.drafted) / 1e6)
+            draft.append(sum(other.step_draft_ns) / sum(other.drafted) / 1e6)
     step, draft_step = statistics.median(trunk), statistics.median(draft)
     return {
         "ballast": name,

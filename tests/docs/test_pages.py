@@ -21,7 +21,7 @@ from .blocks import ROOT, run_blocks, sh_blocks
 DOCS = ROOT / "docs"
 # `docs/models.md` has tests of its own; `docs/patches.md` is walked by tests/stack and tests/cli/test_patches.py;
 # half of `docs/rpc.md` takes two machines and an SSH tunnel.
-PAGES = ["sweeps.md", "extending.md", "reading-a-result.md", "acceptance.md"]
+PAGES = ["sweeps.md", "extending.md", "reading-a-result.md", "acceptance.md", "steering.md"]
 
 
 @pytest.mark.build
@@ -68,6 +68,15 @@ def test_acceptance_and_what_tells_a_fault(tmp_path: Path, patched: Build) -> No
         (watched,) = (cell for cell in read(tmp_path / f"{name}.json").cells if cell.traced)
         # With another kind of sums a near tie may fall another way.
         assert watched.status == "ok" and (watched.output_tokens == plain or name == "real")
+
+
+@pytest.mark.build
+def test_a_draft_length_that_steers_itself(tmp_path: Path, patched: Build) -> None:
+    (written,) = run_blocks(DOCS / "steering.md", tmp_path)
+    assert "n_max auto" in written
+    cells = read(tmp_path / "steered.json").cells
+    assert [cell.auto for cell in cells] == 2 * [False, False, False, True]
+    assert all(cell.steering is not None for cell in cells if cell.auto)
 
 
 @pytest.mark.build
