@@ -25,7 +25,7 @@ def findings(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> list[s
     for group in found:
         of_group = _of(group, comparisons)
         sentences += [text for pair, each in of_group.items() if (text := _gain(group, pair, each))]
-        sentences += _stack(group) + _acceptance(group) + _memory(group)
+        sentences += _stack(group) + _acceptance(group) + _memory(group) + _steered(group)
     return list(dict.fromkeys(sentences))
 
 
@@ -45,6 +45,25 @@ def _where(pair: tuple[Mode, Mode], found: Sequence[Group], comparisons: Sequenc
             parts.append(f"{word} in {len(names)} of {len(places)} ({some(names)})")
     single = ", by single figures" if all(item.interval is None for item in places.values()) else ""
     return [f"Decode of {pair[0]} against {pair[1]}{single}: {', '.join(parts)}."]
+
+
+def _steered(group: Group) -> list[str]:
+    """What an automatic draft length chose, and how far it stayed behind the best fixed one by its own steps."""
+    found = []
+    for mode, cell in group.cells.items():
+        steering = cell.steering
+        if steering is None:
+            continue
+        longest = sorted(steering.time_share.items(), key=lambda item: -item[1])[:3]
+        shares = ", ".join(f"{share:.0%} with {length}" for length, share in longest)
+        hindsight = ""
+        if steering.regret is not None:
+            where = "behind" if steering.regret >= 0 else "ahead of"
+            best = f"the best fixed length by its own steps ({steering.best_fixed})"
+            hindsight = f", {abs(steering.regret):.1%} {where} {best}"
+        place = group.label_of(mode)
+        found.append(f"At {place}, the automatic length of {mode} spent {shares} drafted{hindsight}.")
+    return found
 
 
 def _faster(item: Comparison) -> bool | None:

@@ -54,6 +54,8 @@ def test_a_sweep_with_an_automatic_length(llt: Llt, patched: Build, tmp_path: Pa
     # Two turns of 80 tokens each, of which the first of each comes from a prefill.
     assert [cell.n_gen for cell in cells] == 4 * [159] + 4 * [158]
     assert [len(cell.output_tokens or ()) for cell in cells] == 8 * [160]
+    findings = Document.model_validate(json.loads(out.read_text())).findings
+    assert sum("the automatic length of mtp spent" in text for text in findings) == 2
     again = llt("sweep", str(config), "--out", str(out), "--resume")
     assert again.returncode == 0 and "every round was there already" in again.stderr
 
