@@ -1,7 +1,7 @@
 """The draft length that steers itself against every fixed one, on real decodes, taken in turns.
 
-Four sweeps: the miniature as it is, with ballast that makes its weights stream from memory, with ballast in its KV
-cache as well, and a random-weight model of which nothing is ever accepted. Each has plain decode, fixed lengths and
+Five sweeps: the miniature with ballast that makes its weights stream from memory, as it is, as it is at depth, a
+random-weight model of which nothing is ever accepted, and the miniature with ballast in its KV cache as well. Each has plain decode, fixed lengths and
 `auto` in turns, for each kind of text and depth, and conversations that change kind midway.
 
 Goals: auto at least 0.97 of the best fixed length, plain decode among them; above every fixed length where the text
@@ -26,42 +26,35 @@ from llamacpp_tools.results import document
 from llamacpp_tools.results.compare import by_round
 from llamacpp_tools.results.schema import Cell
 from llamacpp_tools.results.statistics import Paired, paired
+from llamacpp_tools.workloads import names
 from llamacpp_tools.workloads.cut import turns_of
 
-KINDS = [
-    "maintenance_log",
-    "analysis",
-    "narrative",
-    "code",
-    "extraction",
-    "factual",
-    "thinking",
-    "instruction",
-]
+KINDS = list(names())
 CHANGES: list[Any] = [{"turns": ["analysis", "maintenance_log"]}, {"turns": ["maintenance_log", "factual"]}]
 _BASE: dict[str, Any] = {
     "build": {"backend": "cpu", "variant": "patched"},
     "context": {"n_ubatch": 512, "type_kv": "f16", "flash_attn": False},
     "draft": {"n_max": [1, 2, 3, 5, "auto"], "limit": 8},
     "modes": ["dense", "mtp"],
-    "depths": [512, 4096],
+    "depths": [512],
     "workloads": KINDS + CHANGES,
-    "generate": {"n_predict": 768},
+    "generate": {"n_predict": 512},
 }
 SWEEPS: dict[str, dict[str, Any]] = {
-    "miniature": {"model": "miniature", "draft": {"n_max": [0, 1, 2, 3, 5, "auto"], "limit": 8}},
-    "weights": {
-        "model": {"miniature": {"ballast_weights": "120MB"}},
-        "depths": [512],
-        "generate": {"n_predict": 512},
+    "weights": {"model": {"miniature": {"ballast_weights": "120MB"}}},
+    "miniature": {"model": "miniature", "generate": {"n_predict": 768}},
+    "random": {"model": {"synth": "tiny"}, "workloads": ["analysis"], "depths": [512, 2048]},
+    "deep": {
+        "model": "miniature",
+        "depths": [4096],
+        "workloads": ["maintenance_log", "analysis", "factual", CHANGES[0]],
+        "generate": {"n_predict": 768},
     },
     "weights and KV": {
         "model": {"miniature": {"ballast_weights": "60MB", "ballast_kv": 2048}},
         "depths": [2048],
         "workloads": ["maintenance_log", "analysis", "factual", *CHANGES],
-        "generate": {"n_predict": 512},
     },
-    "random": {"model": {"synth": "tiny"}, "workloads": ["analysis"], "depths": [512, 2048]},
 }
 
 

@@ -62,11 +62,16 @@ class Decoder(Protocol):
 
 
 class _Base(Handle):
-    def __init__(self, pointer: Any, free: Any, sample: Any, target: Context, *others: Context) -> None:
-        super().__init__("the decoder", pointer, free, target, *others)
+    def __init__(self, kind: str, pointer: Any, target: Context, *others: Context) -> None:
+        lib = target.model.library.lib
+
+        def call(name: str) -> Any:
+            return getattr(lib, f"llt_{kind}_{name}")
+
+        super().__init__("the decoder", pointer, call("free"), target, *others)
         self._target = target
-        self._ffi, self._lib = target.model.library.ffi, target.model.library.lib
-        self._sample = sample
+        self._ffi, self._lib = target.model.library.ffi, lib
+        self._sample, self._prefill, self._next = call("sample"), call("prefill"), call("next")
         self._sampler: Sampler | None = None
         self._step = Step()
 
@@ -81,18 +86,27 @@ class _Base(Handle):
             _ = self._sampler.handle
         self._target.model.library.raise_interrupt()
 
-    def _chunks(self, tokens: Sequence[int], decode: Any, tick: Tick | None, pos: int = 0) -> None:
+    def append(self, tokens: Sequence[int], pos: int) -> int:
+        """Decode more of a prompt at `pos`, after what is there; return the token chosen after it.
+
+        Raises:
+            LltError: a decode failed.
+        """
+        return self._fill(tokens, pos, None)
+
+    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
         self._ready()
         n_batch = self._target.options.n_batch
         held = self._ffi.new("llama_token[]", list(tokens))
         for begin in range(0, len(tokens), n_batch):
             count = min(n_batch, len(tokens) - begin)
-            status = decode(self.handle, held + begin, count, pos + begin)
+            status = self._prefill(self.handle, held + begin, count, pos + begin)
             if status != 0:
                 where = f"the prefill of {len(tokens)} tokens at position {pos + begin}"
                 raise self._target.failed(status, where)
             if tick:
                 tick(begin + count, len(tokens))
+        return int(self._next(self.handle))
 
 
 class PlainDecoder(_Base):
@@ -106,7 +120,7 @@ class PlainDecoder(_Base):
     def __init__(self, target: Context, ignore_eos: bool = False) -> None:
         lib = target.model.library.lib
         new = lib.llt_plain_new(target.handle, target.options.n_batch, *_banned(target, ignore_eos))
-        super().__init__(new, lib.llt_plain_free, lib.llt_plain_sample, target)
+        super().__init__("plain", new, target)
 
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
         """Forget all, decode the prompt in chunks of `n_batch`, return the token chosen after it.
@@ -116,18 +130,6 @@ class PlainDecoder(_Base):
         """
         self._target.clear()
         return self._fill(tokens, 0, tick)
-
-    def append(self, tokens: Sequence[int], pos: int) -> int:
-        """Decode more of a prompt at `pos`, after what is there; return the token chosen after it.
-
-        Raises:
-            LltError: a decode failed.
-        """
-        return self._fill(tokens, pos, None)
-
-    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
-        self._chunks(tokens, self._lib.llt_plain_prefill, tick, pos)
-        return int(self._lib.llt_plain_next(self.handle))
 
     def step(self, token: int, pos: int, out: Any, n_max: int = 0, n_forced: int = BY_AGREEMENT) -> Step:
         """Decode `token` at `pos`; `out[0]` becomes the token chosen after it.
@@ -160,7 +162,7 @@ class MtpDecoder(_Base):
         lib = target.model.library.lib
         size = (target.options.n_batch, n_max)
         new = lib.llt_mtp_new(target.handle, draft.handle, *size, *_banned(target, ignore_eos))
-        super().__init__(new, lib.llt_mtp_free, lib.llt_mtp_sample, target, draft)
+        super().__init__("mtp", new, target, draft)
         self._draft = draft
         self._p_min = p_min
         self._told = self._ffi.new("struct llt_mtp_told *")
@@ -175,18 +177,6 @@ class MtpDecoder(_Base):
         self._draft.clear()
         self.reset()
         return self._fill(tokens, 0, tick)
-
-    def append(self, tokens: Sequence[int], pos: int) -> int:
-        """Decode more of a prompt at `pos` in both contexts, after what is there; return the token chosen after it.
-
-        Raises:
-            LltError: a decode failed.
-        """
-        return self._fill(tokens, pos, None)
-
-    def _fill(self, tokens: Sequence[int], pos: int, tick: Tick | None) -> int:
-        self._chunks(tokens, self._lib.llt_mtp_prefill, tick, pos)
-        return int(self._lib.llt_mtp_next(self.handle))
 
     def reset(self) -> None:
         """Forget what is queued for the draft context, and the carried row."""
