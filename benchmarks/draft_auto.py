@@ -1,8 +1,9 @@
 """The draft length that steers itself against every fixed one, on real decodes, taken in turns.
 
 Five sweeps: the miniature with ballast that makes its weights stream from memory, as it is, as it is at depth, a
-random-weight model of which nothing is ever accepted, and the miniature with ballast in its KV cache as well. Each has plain decode, fixed lengths and
-`auto` in turns, for each kind of text and depth, and conversations that change kind midway.
+random-weight model of which nothing is ever accepted, and the miniature with ballast in its KV cache as well. Each has
+plain decode, fixed lengths and `auto` in turns, for each kind of text and depth, and conversations that change kind
+midway.
 
 Goals: auto at least 0.97 of the best fixed length, plain decode among them; above every fixed length where the text
 changes; at least 0.98 of plain decode everywhere; the tokens those of plain decode. Writes `draft-auto.json`.
