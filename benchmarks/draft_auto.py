@@ -39,22 +39,26 @@ _BASE: dict[str, Any] = {
     "modes": ["dense", "mtp"],
     "depths": [512],
     "workloads": KINDS + CHANGES,
-    "generate": {"n_predict": 512},
+    "generate": {"n_predict": 2048},
 }
 SWEEPS: dict[str, dict[str, Any]] = {
-    "weights": {"model": {"miniature": {"ballast_weights": "120MB"}}},
-    "miniature": {"model": "miniature", "generate": {"n_predict": 768}},
+    "weights": {
+        "model": {"miniature": {"ballast_weights": "120MB"}},
+        "workloads": ["maintenance_log", "analysis", "narrative", "factual", CHANGES[0]],
+        "generate": {"n_predict": 1536},
+    },
+    "miniature": {"model": "miniature"},
     "random": {"model": {"synth": "tiny"}, "workloads": ["analysis"], "depths": [512, 2048]},
     "deep": {
         "model": "miniature",
         "depths": [4096],
         "workloads": ["maintenance_log", "analysis", "factual", CHANGES[0]],
-        "generate": {"n_predict": 768},
     },
     "weights and KV": {
         "model": {"miniature": {"ballast_weights": "60MB", "ballast_kv": 2048}},
         "depths": [2048],
         "workloads": ["maintenance_log", "analysis", "factual", *CHANGES],
+        "generate": {"n_predict": 1024},
     },
 }
 
