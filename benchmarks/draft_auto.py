@@ -44,7 +44,7 @@ _BASE: dict[str, Any] = {
 SWEEPS: dict[str, dict[str, Any]] = {
     "weights": {
         "model": {"miniature": {"ballast_weights": "120MB"}},
-        "workloads": ["maintenance_log", "analysis", "narrative", "factual", CHANGES[0]],
+        "workloads": ["maintenance_log", "analysis", CHANGES[0]],
         "generate": {"n_predict": 1536},
     },
     "miniature": {"model": "miniature"},
