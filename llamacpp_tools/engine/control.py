@@ -81,6 +81,8 @@ class Settings:
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
 # one is timed, and more if the length is kept.
 _BURST = 2
+# Fewer times than these say little.
+_FEW = 3
 # Plain steps to begin with; all but one are timed.
 _FIRST_STEPS = 4
 # Steps with a draft before the length is thought over again: thinking takes time as well.
@@ -286,11 +288,13 @@ class Control:
     def _doubtful(self, length: int, expected: list[float]) -> bool:
         """Whether another length's time is to be taken again: the sooner the nearer it comes to the best one.
 
-        The plain step's soon in any case: all that is lost or gained is told by it.
+        The plain step's soon in any case, as all that is lost or gained is told by it, and that of a length of which there
+        are a few times only, as one of them may have been disturbed.
         """
         costs, settings = self._costs, self.settings
         behind = max(costs.of(length) / expected[length] / self._pace - 1, 0.0) / settings.margin
-        wait = settings.refresh * (1 + (min(behind, 2.0) if length == 0 else behind))
+        soon = length == 0 or not costs.enough(length, _FEW)
+        wait = settings.refresh * (1 + (min(behind, 2.0) if soon else behind))
         return costs.age(length, self._steps) > wait * (4 if costs.enough(length, KEPT) else 1)
 
     def _best(self, now: int, expected: list[float]) -> int:
