@@ -288,8 +288,8 @@ class Control:
     def _doubtful(self, length: int, expected: list[float]) -> bool:
         """Whether another length's time is to be taken again: the sooner the nearer it comes to the best one.
 
-        The plain step's soon in any case, as all that is lost or gained is told by it, and that of a length of which there
-        are a few times only, as one of them may have been disturbed.
+        The plain step's soon in any case, as all that is lost or gained is told by it, and that of a length of which
+        there are a few times only, as one of them may have been disturbed.
         """
         costs, settings = self._costs, self.settings
         behind = max(costs.of(length) / expected[length] / self._pace - 1, 0.0) / settings.margin
