@@ -110,11 +110,11 @@ def test_a_cell_without_its_server_is_not_begun(spec, found, words):
 
 def test_a_server_that_has_yet_to_let_go_is_waited_for(spec):
     busy = itertools.chain([identity_of(busy=True)] * 3, itertools.repeat(identity_of()))
-    opened(over(Answers(a=identity_of(), b=busy), busy_s=5), spec)
+    assert opened(over(Answers(a=identity_of(), b=busy), busy_s=5), spec) is not None
 
 
 def test_a_server_that_was_restarted_as_it_was_is_taken(spec):
-    opened(over(Answers(a=identity_of(), b=identity_of(started="9" * 16))), spec)
+    assert opened(over(Answers(a=identity_of(), b=identity_of(started="9" * 16))), spec) is not None
 
 
 def test_a_dead_worker_names_the_server_that_died(spec):
