@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from llamacpp_tools.engine.context import Context
 from llamacpp_tools.engine.sampling import Sampler
@@ -62,17 +62,21 @@ class Decoder(Protocol):
         """Free what the C side holds."""
 
 
+class _Calls(NamedTuple):
+    """The C functions that every decoder has under a name of its own."""
+
+    free: Any
+    sample: Any
+    prefill: Any
+    next: Any
+
+
 class _Base(Handle):
-    def __init__(self, kind: str, pointer: Any, target: Context, *others: Context) -> None:
-        lib = target.model.library.lib
-
-        def call(name: str) -> Any:
-            return getattr(lib, f"llt_{kind}_{name}")
-
-        super().__init__("the decoder", pointer, call("free"), target, *others)
+    def __init__(self, pointer: Any, calls: _Calls, target: Context, *others: Context) -> None:
+        super().__init__("the decoder", pointer, calls.free, target, *others)
         self._target = target
-        self._ffi, self._lib = target.model.library.ffi, lib
-        self._sample, self._prefill, self._next = call("sample"), call("prefill"), call("next")
+        self._ffi, self._lib = target.model.library.ffi, target.model.library.lib
+        self._sample, self._prefill, self._next = calls.sample, calls.prefill, calls.next
         self._sampler: Sampler | None = None
         self._step = Step()
 
@@ -121,7 +125,8 @@ class PlainDecoder(_Base):
     def __init__(self, target: Context, ignore_eos: bool = False) -> None:
         lib = target.model.library.lib
         new = lib.llt_plain_new(target.handle, target.options.n_batch, *_banned(target, ignore_eos))
-        super().__init__("plain", new, target)
+        calls = _Calls(lib.llt_plain_free, lib.llt_plain_sample, lib.llt_plain_prefill, lib.llt_plain_next)
+        super().__init__(new, calls, target)
 
     def prefill(self, tokens: Sequence[int], tick: Tick | None = None) -> int:
         """Forget all, decode the prompt in chunks of `n_batch`, return the token chosen after it.
@@ -163,7 +168,8 @@ class MtpDecoder(_Base):
         lib = target.model.library.lib
         size = (target.options.n_batch, n_max)
         new = lib.llt_mtp_new(target.handle, draft.handle, *size, *_banned(target, ignore_eos))
-        super().__init__("mtp", new, target, draft)
+        calls = _Calls(lib.llt_mtp_free, lib.llt_mtp_sample, lib.llt_mtp_prefill, lib.llt_mtp_next)
+        super().__init__(new, calls, target, draft)
         self._draft = draft
         self._p_min = p_min
         self._told = self._ffi.new("struct llt_mtp_told *")
