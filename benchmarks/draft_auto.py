@@ -1,184 +1,291 @@
 """The draft length that steers itself against every fixed one, on real decodes, taken in turns.
 
-Five sweeps: the miniature with ballast that makes its weights stream from memory, as it is, as it is at depth, a
-random-weight model of which nothing is ever accepted, and the miniature with ballast in its KV cache as well. Each has
-plain decode, fixed lengths and `auto` in turns, for each kind of text and depth, and conversations that change kind
-midway.
+For each place (a model, a depth, a kind of text or a conversation that changes its kind midway) one process holds a
+session for plain decode, one for each fixed length, and one that steers itself. They generate the same texts, a block
+of tokens each in turns, so that whatever slows the machine meets all of them. A place's figure is the ratio of the
+times of a text, over its texts; the first text finds a controller that knows nothing, the others one that has seen a
+text, as in a server.
 
 Goals: auto at least 0.97 of the best fixed length, plain decode among them; above every fixed length where the text
 changes; at least 0.98 of plain decode everywhere; the tokens those of plain decode. Writes `draft-auto.json`.
 
-    python benchmarks/draft_auto.py [--rounds 4] [--out FOLDER] [NAME …]
+    python benchmarks/draft_auto.py [--texts 4] [NAME …]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
+import math
+import os
 import subprocess
 import sys
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from common import ROOT, machine, show, write_result
 
-from llamacpp_tools.results import document
-from llamacpp_tools.results.compare import by_round
-from llamacpp_tools.results.schema import Cell
+from llamacpp_tools.build import manifest
+from llamacpp_tools.engine.context import ContextOptions
+from llamacpp_tools.engine.control import REASONS, Control, Why
+from llamacpp_tools.engine.generate import Generation, Limits, Run
+from llamacpp_tools.engine.session import Session, SessionOptions
+from llamacpp_tools.ffi.library import open_library
+from llamacpp_tools.models.ballast import Ballast
+from llamacpp_tools.models.miniature import miniature
+from llamacpp_tools.models.shelf import synthetic
 from llamacpp_tools.results.statistics import Paired, paired
-from llamacpp_tools.workloads import names
-from llamacpp_tools.workloads.cut import turns_of
+from llamacpp_tools.threads import auto_threads
+from llamacpp_tools.workloads import MEASURED_SEED, names, prompt_tokens
+from llamacpp_tools.workloads.cut import TURN_TOKENS, turns_label, turns_of
 
+LIMIT = 8
+FIXED = (1, 2, 3, 5, 8)
+PLAIN, AUTO = "plain", "auto"
+ARMS = (PLAIN, *map(str, FIXED), AUTO)
+# Tokens that an arm generates before the next one has its turn.
+BLOCK = 16
+
+CHANGES = [turns_label(["analysis", "maintenance_log"]), turns_label(["maintenance_log", "factual"])]
 KINDS = list(names())
-CHANGES: list[Any] = [{"turns": ["analysis", "maintenance_log"]}, {"turns": ["maintenance_log", "factual"]}]
-_BASE: dict[str, Any] = {
-    "build": {"backend": "cpu", "variant": "patched"},
-    "context": {"n_ubatch": 512, "type_kv": "f16", "flash_attn": False},
-    "draft": {"n_max": [1, 2, 3, 5, "auto"], "limit": 8},
-    "modes": ["dense", "mtp"],
-    "depths": [512],
-    "workloads": KINDS + CHANGES,
-    "generate": {"n_predict": 2048},
-}
-SWEEPS: dict[str, dict[str, Any]] = {
-    "weights": {
-        "model": {"miniature": {"ballast_weights": "120MB"}},
-        "workloads": ["maintenance_log", "analysis", CHANGES[0]],
-        "generate": {"n_predict": 1536},
-    },
-    "miniature": {"model": "miniature"},
-    "random": {"model": {"synth": "tiny"}, "workloads": ["analysis"], "depths": [512, 2048]},
-    "deep": {
-        "model": "miniature",
-        "depths": [4096],
-        "workloads": ["maintenance_log", "analysis", "factual", CHANGES[0]],
-    },
-    "weights and KV": {
-        "model": {"miniature": {"ballast_weights": "60MB", "ballast_kv": 2048}},
-        "depths": [2048],
-        "workloads": ["maintenance_log", "analysis", "factual", *CHANGES],
-        "generate": {"n_predict": 1024},
-    },
+SOME = ["maintenance_log", "analysis", "factual"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Places of one model.
+
+    Attributes:
+        model: `miniature`, or a preset of `llt model synth`.
+        ballast: bytes of weights and KV width that the miniature gets.
+        depths, workloads: each with each.
+        n_predict: tokens of a text.
+    """
+
+    model: str = "miniature"
+    ballast: tuple[int, int] = (0, 0)
+    depths: tuple[int, ...] = (512,)
+    workloads: tuple[str, ...] = (*KINDS, *CHANGES)
+    n_predict: int = 1536
+
+
+SWEEPS = {
+    "weights": Sweep(ballast=(120_000_000, 0), n_predict=768),
+    "miniature": Sweep(),
+    "random": Sweep("tiny", depths=(512, 2048), workloads=("analysis",)),
+    "deep": Sweep(depths=(4096,), workloads=(*SOME, CHANGES[0])),
+    "weights and KV": Sweep(
+        ballast=(60_000_000, 2048), depths=(2048,), workloads=(*SOME, *CHANGES), n_predict=768
+    ),
 }
 
 
 def main() -> None:
-    """Run the sweeps that are asked for and write the figures of all."""
+    """Measure the places that are asked for and write the figures of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(SWEEPS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "results" / "miniature", help="where the sweeps' results go"
-    )
+    parser.add_argument("--texts", type=int, default=4)
+    parser.add_argument("--workload", action="append", help="only these")
+    parser.add_argument("--place", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.place:
+        print(json.dumps(measure(**json.loads(asked.place))))
+        return
     rows: list[dict[str, Any]] = []
     for name in asked.names or SWEEPS:
-        rows += _rows(name, _sweep(name, asked.rounds, asked.out))
-        result = {
-            "what": __doc__.split("\n")[0],
-            "rows": rows,
-            "summary": _summary(rows),
-            "machine": machine(),
-        }
-        path = write_result("draft-auto", result)
+        sweep = SWEEPS[name]
+        for depth, workload in itertools.product(sweep.depths, asked.workload or sweep.workloads):
+            rows.append(_row(name, depth, workload, asked.texts))
+            print(f"{rows[-1]['place']}: {_words(rows[-1])}", file=sys.stderr)
+            result = {"what": __doc__, "rows": rows, "summary": _summary(rows), "machine": machine()}
+            path = write_result("draft-auto", result)
     show(str(path.relative_to(ROOT)), [(row["place"], _words(row)) for row in rows])
     print(json.dumps(result["summary"], indent=2))
 
 
-def _sweep(name: str, rounds: int, folder: Path) -> list[Cell]:
-    slug = "draft-auto-" + name.replace(" ", "-")
-    config = folder / f"{slug}.yaml"
-    config.write_text(yaml.safe_dump({"name": slug, "rounds": rounds, **_BASE, **SWEEPS[name]}))
-    out = folder / f"{slug.replace('-', '_')}.json"
-    command = [sys.executable, "-m", "llamacpp_tools", "sweep", str(config), "--out", str(out)]
-    command += ["--resume"] if out.exists() else []
-    try:
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    finally:
-        config.unlink()
-    return document.read(out).cells
+def _row(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
+    place = {"name": name, "depth": depth, "workload": workload, "texts": texts}
+    command = [sys.executable, __file__, "--place", json.dumps(place)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    found: dict[str, Any] = json.loads(done.stdout)
+    tps = found.pop("decode_tps")
+    over = {arm: paired(tps[AUTO], tps[arm]) for arm in ARMS if arm != AUTO}
+    ratios = {arm: ratio for arm, ratio in over.items() if ratio is not None}
+    # By all texts together: the length that an owner would have set for this place, had they known.
+    best = min(ratios, key=lambda arm: _mean_log(tps[AUTO], tps[arm]))
+    return {
+        "place": f"{name}, depth {depth}, {workload}",
+        "changes": len(turns_of(workload)) > 1,
+        "best_fixed": best,
+        "over_best_fixed": _figures(ratios[best]),
+        "over_plain": _figures(ratios[PLAIN]),
+        "over": {arm: round(ratio.ratio, 4) for arm, ratio in ratios.items()},
+        "decode_tps": {arm: [round(value, 1) for value in values] for arm, values in tps.items()},
+        **found,
+    }
 
 
-def _rows(name: str, cells: list[Cell]) -> list[dict[str, Any]]:
-    rows = []
-    for place in dict.fromkeys((cell.n_depth, cell.workload) for cell in cells):
-        here = [cell for cell in cells if (cell.n_depth, cell.workload) == place]
-        speeds = {_arm(cell): by_round(cell, "decode_tps") for cell in here if cell.status == "ok"}
-        auto = next((cell for cell in here if cell.auto), None)
-        row: dict[str, Any] = {
-            "place": f"{name}, depth {place[0]}, {place[1]}",
-            "changes": len(turns_of(place[1])) > 1,
-            "decode_tps": {_arm(cell): cell.decode_tps for cell in here},
-            "failed": {_arm(cell): cell.reason for cell in here if cell.status != "ok"},
-            "tokens": "those of plain decode"
-            if len({tuple(cell.output_tokens or ()) for cell in here}) == 1
-            else "differ",
-        }
-        if auto is not None and auto.status == "ok":
-            ratios = {arm: _over(speeds["auto"], other) for arm, other in speeds.items() if arm != "auto"}
-            fixed = {arm: ratio for arm, ratio in ratios.items() if arm != "0"}
-            best = min(fixed, key=lambda arm: fixed[arm].ratio)
-            row |= {
-                "best_fixed": best,
-                "over_best_fixed": _figures(fixed[best]),
-                "over_plain": _figures(ratios["plain"]),
-                "over": {arm: round(ratio.ratio, 4) for arm, ratio in ratios.items()},
-                "steering": auto.steering.model_dump() if auto.steering else None,
-            }
-        rows.append(row)
-    return rows
+def _mean_log(ours: list[float], theirs: list[float]) -> float:
+    return sum(math.log(a / b) for a, b in zip(ours, theirs, strict=True)) / len(ours)
 
 
-def _arm(cell: Cell) -> str:
-    return "plain" if cell.n_max is None else "auto" if cell.auto else str(cell.n_max)
+def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
+    """One place: tokens per second of each arm by text, what the steered one did, and whether the tokens agree."""
+    sweep = SWEEPS[name]
+    path = miniature(Ballast(*sweep.ballast)) if sweep.model == "miniature" else synthetic(sweep.model)
+    kinds = turns_of(workload)
+    n_ctx = depth + TURN_TOKENS * (len(kinds) - 1) + sweep.n_predict + 16
+    options = ContextOptions(n_ctx=n_ctx, n_ubatch=512, n_threads=auto_threads(), flash_attn="off")
+    library = open_library(manifest.find("cpu", "patched"))
+    sessions = {
+        arm: Session(library, path, SessionOptions(options, n_max=_n_max(arm), ignore_eos=True))
+        for arm in ARMS
+    }
+    control = Control(LIMIT)
+    tokenize = sessions[PLAIN].model.tokenize
+    _once(sessions, tokenize)
+    tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    share: Counter[int] = Counter()
+    reasons: Counter[int] = Counter()
+    changes, tokens = 0, {"texts": texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
+    for text in range(texts):
+        prompts = [
+            prompt_tokens(kind, TURN_TOKENS if turn else depth, tokenize, MEASURED_SEED + text)
+            for turn, kind in enumerate(kinds)
+        ]
+        control.begin()
+        arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None) for arm in ARMS}
+        done = _in_turns(arms, prompts, sweep.n_predict, text)
+        for arm, turns in done.items():
+            tps[arm].append(
+                1e9 * sum(turn.n_stepped for turn in turns) / sum(turn.decode_ns for turn in turns)
+            )
+        for turn in done[AUTO]:
+            lengths = turn.step_drafted
+            changes += sum(a != b for a, b in itertools.pairwise(lengths))
+            for length, why, ns in zip(lengths, turn.step_why, turn.step_ns, strict=True):
+                share[length] += ns
+                reasons[why] += ns
+        tokens[_agree(done[PLAIN], done[AUTO])] += 1
+    for session in sessions.values():
+        session.close()
+    total = sum(share.values())
+    return {
+        "decode_tps": tps,
+        "tokens": tokens,
+        "changes_per_text": round(changes / texts, 1),
+        "time_share": {str(length): round(ns / total, 4) for length, ns in sorted(share.items())},
+        "time_by_reason": {REASONS[Why(why)]: round(ns / total, 4) for why, ns in sorted(reasons.items())},
+    }
 
 
-def _over(ours: dict[int, float], theirs: dict[int, float]) -> Paired:
-    both = sorted(ours.keys() & theirs.keys())
-    found = paired([ours[at] for at in both], [theirs[at] for at in both])
-    if found is None:
-        raise SystemExit("a comparison has no round that both sides measured")
-    return found
+def _n_max(arm: str) -> int | None:
+    return None if arm == PLAIN else LIMIT if arm == AUTO else int(arm)
+
+
+class Arm:
+    """One arm's way through a text, a block of tokens at a time."""
+
+    def __init__(self, name: str, session: Session, control: Control | None) -> None:
+        """Nothing is generated yet."""
+        self.session, self.control, self.n_max = session, control, _n_max(name) or 0
+        self.done: list[Generation] = []
+
+    def blocks(self, prompts: list[list[int]], n_predict: int) -> Iterator[None]:
+        """Generate `n_predict` tokens, as many after each prompt, and stop after each block."""
+        session, ffi, filled = self.session, self.session.model.library.ffi, None
+        for prompt in prompts:
+            filled = session.add(filled, self.done[-1], prompt) if filled else session.fill(prompt)
+            yield
+            run = Run(
+                session.decoder, filled, Limits(n_predict // len(prompts), self.n_max), ffi, self.control
+            )
+            count = 0
+            for made in run:
+                count += len(made)
+                if count >= BLOCK:
+                    count -= BLOCK
+                    yield
+            self.done.append(run.done)
+        yield
+
+
+def _in_turns(
+    arms: dict[str, Arm], prompts: list[list[int]], n_predict: int, first: int
+) -> dict[str, list[Generation]]:
+    waiting = {arm: each.blocks(prompts, n_predict) for arm, each in arms.items()}
+    order = list(waiting)
+    for number in itertools.count(first):
+        if not waiting:
+            break
+        at = number % len(order)
+        for arm in [*order[at:], *order[:at]]:
+            if arm in waiting and next(waiting[arm], waiting) is waiting:
+                del waiting[arm]
+    return {arm: each.done for arm, each in arms.items()}
+
+
+def _once(sessions: dict[str, Session], tokenize: Any) -> None:
+    """Every session's first decodes, which touch its memory for the first time."""
+    prompt = prompt_tokens("factual", 128, tokenize, MEASURED_SEED - 1)
+    for session in sessions.values():
+        session.run(prompt, 48)
+
+
+def _agree(plain: list[Generation], auto: list[Generation]) -> str:
+    for ours, theirs in zip(plain, auto, strict=True):
+        if ours.tokens != theirs.tokens:
+            both = zip(ours.tokens, theirs.tokens, strict=True)
+            at = next(index for index, (a, b) in enumerate(both) if a != b)
+            return "from a near tie on" if at in ours.ties else "otherwise"
+    return "as plain decode"
 
 
 def _figures(found: Paired) -> dict[str, Any]:
-    return {"ratio": found.ratio, "interval": found.interval, "rounds": found.rounds}
+    return {"ratio": found.ratio, "interval": found.interval, "texts": found.rounds}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many places reach each goal, by the ratio and by its interval, and the lowest ratio."""
-    found = {}
-    told = [row for row in rows if "over_best_fixed" in row]
+    found: dict[str, Any] = {}
     for goal, at_least, key, which in (
-        ("of the best fixed length", 0.97, "over_best_fixed", [row for row in told if not row["changes"]]),
+        ("of the best fixed length", 0.97, "over_best_fixed", [row for row in rows if not row["changes"]]),
         (
             "of the best fixed length on a text that changes",
             1.0,
             "over_best_fixed",
-            [r for r in told if r["changes"]],
+            [row for row in rows if row["changes"]],
         ),
-        ("of plain decode", 0.98, "over_plain", told),
+        ("of plain decode", 0.98, "over_plain", rows),
     ):
-        ratios = [row[key]["ratio"] for row in which]
+        ratios = sorted(row[key]["ratio"] for row in which)
         tops = [(row[key]["interval"] or [0, row[key]["ratio"]])[1] for row in which]
         found[goal] = {
             "goal": at_least,
             "places": len(ratios),
             "reached": sum(ratio >= at_least for ratio in ratios),
             "shown_to_miss": sum(top < at_least for top in tops),
-            "lowest": min(ratios, default=None),
+            "lowest": round(ratios[0], 4) if ratios else None,
+            "median": round(ratios[len(ratios) // 2], 4) if ratios else None,
         }
-    found["other tokens than plain decode"] = {"places": sum(row["tokens"] == "differ" for row in rows)}
+    found["tokens"] = {
+        what: sum(row["tokens"][what] for row in rows) for what in (rows[0]["tokens"] if rows else ())
+    }
     return found
 
 
 def _words(row: dict[str, Any]) -> str:
-    if "over_best_fixed" not in row:
-        return "; ".join(f"{arm}: {why}" for arm, why in row["failed"].items())
-    best, plain = row["over_best_fixed"]["ratio"], row["over_plain"]["ratio"]
-    return f"{best:.3f} of the best fixed ({row['best_fixed']}), {plain:.3f} of plain decode"
+    best, plain = row["over_best_fixed"], row["over_plain"]
+    low, high = best["interval"] or (best["ratio"], best["ratio"])
+    return (
+        f"{best['ratio']:.3f} ({low:.3f} to {high:.3f}) of the best fixed ({row['best_fixed']}),"
+        f" {plain['ratio']:.3f} of plain decode"
+    )
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     main()

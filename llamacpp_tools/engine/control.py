@@ -15,10 +15,11 @@ share of it, those few steps, and the one that overdrew.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-from llamacpp_tools.engine.learned import KEPT, Costs, Survivors
+from llamacpp_tools.engine.learned import KEPT_AWAY, Costs, Survivors
 
 
 class Why(IntEnum):
@@ -59,16 +60,16 @@ class Settings:
         fading: what is left of the evidence after one plain token.
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
-        refresh: steps after which the time of a length that is as good as the best is taken again; of one that is
-            worse, later by one such wait for each `margin` that it is behind. What such steps take beyond those of the
-            best length stays below `share` of the time as well.
+        refresh: steps after which the time of a length that is as good as the best is taken again, if it was taken
+            twice; later in proportion if more often, and by one such wait for each `margin` that it is behind. What
+            such steps take beyond those of the best length stays below `share` of the time as well.
     """
 
     share: float = 0.01
     allowance: float = 3.0
     credit: float = 1.0
     most: float = 50.0
-    margin: float = 0.02
+    margin: float = 0.01
     doubt: float = 0.06
     memory: float = 32.0
     fading: float = 0.985
@@ -81,8 +82,13 @@ class Settings:
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
 # one is timed, and more if the length is kept.
 _BURST = 2
-# Fewer times than these say little.
-_FEW = 3
+# A length that is worse by no more than this share is timed for more steps at once: they cost little.
+_NEAR = 0.1
+# A length never timed that lies so near the best one may promise less than it by `_NEAR` and is tried nevertheless:
+# what it costs is a guess, and where it is better it will be used for long.
+_BESIDE = 2
+# A time of a single step may be off by this share; one of n steps by this over the root of n.
+_OFF = 0.1
 # Plain steps to begin with; all but one are timed.
 _FIRST_STEPS = 4
 # Steps with a draft before the length is thought over again: thinking takes time as well.
@@ -139,7 +145,7 @@ class Control:
             self._left -= 1
             return self._trial
         self._left = 0
-        if not self._costs.enough(0, _FIRST_STEPS - 1):
+        if self._costs.count(0) < _FIRST_STEPS - 1:
             return self._try(0, _FIRST_STEPS, Why.CALIBRATE)
         return self._drafting() if self._now else self._not_drafting()
 
@@ -160,7 +166,7 @@ class Control:
             over = min(max(verify_ns - costs.of(drafted), 0.0), costs.of(drafted))
             self._change += (over - self._change) / 4
         self._before = drafted
-        if costs.enough(0, 1):
+        if costs.known(0):
             self._book(drafted, accepted, draft_ns, verify_ns)
         if settled:
             costs.add(drafted, ns if drafted else verify_ns, self._steps)
@@ -266,7 +272,8 @@ class Control:
         self._pace = costs.of(best) / expected[best]
         for length in range(self.limit + 1) if self._curiosity > 0 else ():
             if length != best and costs.known(length) and self._doubtful(length, expected):
-                return self._try(length, _BURST, Why.REFRESH)
+                near = costs.of(length) / expected[length] < (1 + _NEAR) * self._pace
+                return self._try(length, _STEADY if near else _BURST, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
 
     def _reach(self) -> int:
@@ -279,23 +286,30 @@ class Control:
         new = [length for length in range(1, self._reach() + 1) if not costs.known(length)]
         if not new:
             return 0
-        hoped = max(new, key=lambda length: expected[length] / costs.of(length))
-        gain = expected[hoped] / costs.of(hoped) * costs.of(best) / expected[best] - 1
+
+        def promise(length: int) -> float:
+            rate = expected[length] / costs.of(length)
+            return (1 + _NEAR) * rate if abs(length - best) <= _BESIDE else rate
+
+        hoped = max(new, key=promise)
         price = _BURST * (costs.of(hoped) - expected[hoped] * costs.of(0)) + 2 * self._change
         # Any gain will do: a length is tried for the first time only once.
-        return hoped if gain > 0 and (self._account or 0.0) > price else 0
+        gain = promise(hoped) * costs.of(best) > expected[best]
+        return hoped if gain and (self._account or 0.0) > price else 0
 
     def _doubtful(self, length: int, expected: list[float]) -> bool:
-        """Whether another length's time is to be taken again: the sooner the nearer it comes to the best one.
+        """Whether another length's time is to be taken again: the sooner the fewer times it rests on, and the nearer
+        it comes to the best one, or may come as it is not known well.
 
-        The plain step's soon in any case, as all that is lost or gained is told by it, and that of a length of which
-        there are a few times only, as one of them may have been disturbed.
+        The plain step's soon in any case, as all that is lost or gained is told by it.
         """
         costs, settings = self._costs, self.settings
-        behind = max(costs.of(length) / expected[length] / self._pace - 1, 0.0) / settings.margin
-        soon = length == 0 or not costs.enough(length, _FEW)
-        wait = settings.refresh * (1 + (min(behind, 2.0) if soon else behind))
-        return costs.age(length, self._steps) > wait * (4 if costs.enough(length, KEPT) else 1)
+        count = min(costs.count(length), KEPT_AWAY)
+        behind = costs.of(length) / expected[length] / self._pace - 1 - _OFF / math.sqrt(count)
+        behind = max(behind, 0.0) / settings.margin
+        if length == 0:
+            behind = min(behind, 10.0)
+        return costs.age(length, self._steps) > settings.refresh * count / 2 * (1 + behind)
 
     def _best(self, now: int, expected: list[float]) -> int:
         """The length with most tokens per second of those that were timed; `now`, if none is better by the margin."""

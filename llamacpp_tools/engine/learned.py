@@ -5,18 +5,25 @@ Pure numbers, no clock: times and outcomes are handed in.
 
 from __future__ import annotations
 
-from collections import deque
-
-# Step times kept of each draft length: the median of so few follows a growing depth and drops a step during which
-# something else had the processor.
-KEPT = 15
+# Times that a length's cost rests on, at most: of one that is used all the time, and of one that is timed now and then.
+KEPT, KEPT_AWAY = 48, 8
+# After so many steps of other lengths a length counts as one that was away.
+AWAY = 24
+# How far the machine's tempo goes along with what one step took, and the most that one step can say.
+FOLLOWED, HEARD = 0.15, 0.5
+# With fewer times than this it is as likely the length's cost that is off as the tempo.
+FEW = 3
 # What is left of a position's counts after a step whose draft was too short for it: so a length that did not pay is
 # tried again, once in a hundred steps or two.
 UNSEEN = 0.99
 
 
 class Costs:
-    """Time of a step by the length of its draft, in ns: drafting, verifying and rolling back."""
+    """Time of a step by the length of its draft, in ns: drafting, verifying and rolling back.
+
+    A machine is slower for a while, and a text grows: that meets every length alike, yet only one is used at a time. So
+    a length's cost is kept in units of a tempo, which every step brings up to date, whatever its length.
+    """
 
     def __init__(self, limit: int) -> None:
         """Nothing is known.
@@ -24,57 +31,70 @@ class Costs:
         Args:
             limit: the longest draft.
         """
-        self._times: list[deque[int]] = [deque(maxlen=KEPT) for _ in range(limit + 1)]
-        self._median: list[float | None] = [None] * (limit + 1)
+        self._units = [0.0] * (limit + 1)
+        self._counts = [0] * (limit + 1)
         self._taken_at = [0] * (limit + 1)
+        self._tempo = 0.0
+        self._disturbed = False
         self.longest = -1
 
     def add(self, length: int, ns: int, at: int) -> None:
-        """A step with a draft of `length` took `ns`; `at` numbers the steps."""
-        times = self._times[length]
-        times.append(ns)
-        self._median[length] = float(sorted(times)[len(times) // 2])
+        """A step with a draft of `length` took `ns`, above 0; `at` numbers the steps."""
+        self._tempo = self._tempo or ns
+        units, count = self._units[length], self._counts[length]
+        if not count:
+            self._units[length] = ns / self._tempo
+            self.longest = max(self.longest, length)
+        else:
+            if at - self._taken_at[length] > AWAY:
+                count = min(count, KEPT_AWAY)
+            off = ns / (units * self._tempo) - 1
+            # One step that takes so much longer was disturbed; a second one tells of a change.
+            disturbed, self._disturbed = off > HEARD and not self._disturbed, off > HEARD
+            off = 0.0 if disturbed else min(max(off, -HEARD), HEARD)
+            self._tempo *= 1 + FOLLOWED * off * count / (count + FEW)
+            # What disturbs a step makes it longer, so of two times the shorter one is taken.
+            self._units[length] = units * (1 + (off if count == 1 and off < 0 else off / (count + 1)))
+        self._counts[length] = min(count + 1, KEPT)
         self._taken_at[length] = at
-        self.longest = max(self.longest, length)
 
     def known(self, length: int) -> bool:
         """Whether a step of this length was ever timed."""
-        return self._median[length] is not None
+        return self._counts[length] > 0
 
     def age(self, length: int, at: int) -> int:
         """Steps since a step of this length was timed."""
         return at - self._taken_at[length]
 
-    def enough(self, length: int, n: int) -> bool:
-        """Whether `n` steps of this length are behind its time."""
-        return len(self._times[length]) >= n
+    def count(self, length: int) -> int:
+        """How many steps of this length are behind its time, at most `KEPT`."""
+        return self._counts[length]
 
     def of(self, length: int) -> float:
-        """The median of the last steps of this length; for a length not tried yet, the line of shorter ones.
+        """What a step of this length takes now; for a length not tried yet, the line of shorter ones.
 
         That line comes from the shorter ones, so it is the hopeful guess: a cliff further up (a backend whose kernel
         takes so many columns and no more) is known when it was met, and not held against the lengths before it.
         """
-        time = self._median[length]
-        return time if time is not None else self._guess(length)
+        return self._tempo * (self._units[length] if self._counts[length] else self._guess(length))
 
     def _guess(self, length: int) -> float:
-        known = [at for at, time in enumerate(self._median) if time is not None]
+        units = self._units
+        known = [at for at, count in enumerate(self._counts) if count]
         left = max((at for at in known if at < length), default=None)
         right = min((at for at in known if at > length), default=None)
         if left is None:
-            return 0.0 if right is None else self.of(right)
+            return 0.0 if right is None else units[right]
         # The first drafted token changes the kind of the work, so the way from 0 to 1 foretells nothing.
         before = min((at for at in known if 0 < at < left), default=None)
-        slope = 0.0 if before is None else max((self.of(left) - self.of(before)) / (left - before), 0.0)
-        guess = self.of(left) + (length - left) * slope
-        return guess if right is None else min(guess, self.of(right))
+        slope = 0.0 if before is None else max((units[left] - units[before]) / (left - before), 0.0)
+        guess = units[left] + (length - left) * slope
+        return guess if right is None else min(guess, units[right])
 
     def forget(self) -> None:
-        """Keep one time of each length: another text may stand at another depth."""
-        for times in self._times:
-            while len(times) > 1:
-                times.popleft()
+        """Another text, which may stand at another depth: what is known counts for a few times only."""
+        self._counts = [min(count, KEPT_AWAY) for count in self._counts]
+        self._taken_at = [0] * len(self._taken_at)
 
 
 class Survivors:

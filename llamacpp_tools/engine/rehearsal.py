@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from llamacpp_tools.engine.control import Control
 
+# Plain steps for which a machine stays as fast as it is.
+_TURN = 60
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -25,6 +28,7 @@ class Machine:
         catch_up: what each pair takes that the MTP block has to catch up with, as a share of that step as well.
         change: what the first step of another length takes longer, as a share of itself.
         noise: standard deviation of the logarithm of a step's time.
+        slow: by turns the machine is as fast as told, and slower by this share.
     """
 
     step_ms: tuple[float, ...]
@@ -32,6 +36,7 @@ class Machine:
     catch_up: float = 0.003
     change: float = 0.03
     noise: float = 0.0
+    slow: float = 0.0
 
     @property
     def limit(self) -> int:
@@ -82,6 +87,10 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
             verify *= math.exp(rng.gauss(0, machine.noise))
         if before not in (None, length):
             verify *= 1 + machine.change
+        if machine.slow:
+            # A turn is as long for every length: it is the clock's, not the text's.
+            pace = 1 + machine.slow * (int(sum(shares.values()) / 1e6 / plain / _TURN) % 2)
+            draft, verify = draft * pace, verify * pace
         before = length
         if length:
             draft += waiting * machine.catch_up * plain
