@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-from llamacpp_tools.engine.learned import KEPT_AWAY, Costs, Survivors
+from llamacpp_tools.engine.learned import Costs, Survivors
 
 
 class Why(IntEnum):
@@ -304,7 +304,7 @@ class Control:
         The plain step's soon in any case, as all that is lost or gained is told by it.
         """
         costs, settings = self._costs, self.settings
-        count = min(costs.count(length), KEPT_AWAY)
+        count = costs.count(length)
         behind = costs.of(length) / expected[length] / self._pace - 1 - _OFF / math.sqrt(count)
         behind = max(behind, 0.0) / settings.margin
         if length == 0:

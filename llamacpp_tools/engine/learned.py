@@ -5,14 +5,14 @@ Pure numbers, no clock: times and outcomes are handed in.
 
 from __future__ import annotations
 
-# Times that a length's cost rests on, at most: of one that is used all the time, and of one that is timed now and then.
-KEPT, KEPT_AWAY = 48, 8
-# After so many steps of other lengths a length counts as one that was away.
-AWAY = 24
-# How far the machine's tempo goes along with what one step took, and the most that one step can say.
-FOLLOWED, HEARD = 0.15, 0.5
-# With fewer times than this it is as likely the length's cost that is off as the tempo.
-FEW = 3
+# Times that a length's cost rests on, at most, and those that count when another text begins.
+KEPT, KEPT_OVER = 8, 4
+# Timed steps after a change of length that tell what it costs beside the one before; those after them tell how fast
+# the machine is. So do a text's first ones.
+FRESH, FIRST = 4, 3
+# How far the machine's tempo goes along with what one step took, in a text's first steps too, and the most that one
+# step can say.
+FOLLOWED, FOLLOWED_FIRST, HEARD = 0.1, 0.5, 0.5
 # What is left of a position's counts after a step whose draft was too short for it: so a length that did not pay is
 # tried again, once in a hundred steps or two.
 UNSEEN = 0.99
@@ -22,7 +22,8 @@ class Costs:
     """Time of a step by the length of its draft, in ns: drafting, verifying and rolling back.
 
     A machine is slower for a while, and a text grows: that meets every length alike, yet only one is used at a time. So
-    a length's cost is kept in units of a tempo, which every step brings up to date, whatever its length.
+    a length's cost is kept in units of a tempo. Right after a change of length a time tells the length's cost beside
+    that of the one before; as a length stays in use, it tells the tempo.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,28 +36,35 @@ class Costs:
         self._counts = [0] * (limit + 1)
         self._taken_at = [0] * (limit + 1)
         self._tempo = 0.0
+        self._length, self._run, self._first = -1, 0, 0
         self._disturbed = False
         self.longest = -1
 
     def add(self, length: int, ns: int, at: int) -> None:
         """A step with a draft of `length` took `ns`, above 0; `at` numbers the steps."""
         self._tempo = self._tempo or ns
-        units, count = self._units[length], self._counts[length]
+        self._run = self._run + 1 if length == self._length else 1
+        self._length = length
+        self._taken_at[length] = at
+        count = self._counts[length]
         if not count:
             self._units[length] = ns / self._tempo
+            self._counts[length] = 1
             self.longest = max(self.longest, length)
-        else:
-            if at - self._taken_at[length] > AWAY:
-                count = min(count, KEPT_AWAY)
-            off = ns / (units * self._tempo) - 1
-            # One step that takes so much longer was disturbed; a second one tells of a change.
-            disturbed, self._disturbed = off > HEARD and not self._disturbed, off > HEARD
-            off = 0.0 if disturbed else min(max(off, -HEARD), HEARD)
-            self._tempo *= 1 + FOLLOWED * off * count / (count + FEW)
+            return
+        off = ns / (self._units[length] * self._tempo) - 1
+        # One step that takes so much longer was disturbed; a second one tells of a change.
+        disturbed, self._disturbed = off > HEARD and not self._disturbed, off > HEARD
+        off = 0.0 if disturbed else min(max(off, -HEARD), HEARD)
+        if self._first:
+            self._first -= 1
+            self._tempo *= 1 + FOLLOWED_FIRST * off
+        elif self._run <= FRESH:
             # What disturbs a step makes it longer, so of two times the shorter one is taken.
-            self._units[length] = units * (1 + (off if count == 1 and off < 0 else off / (count + 1)))
-        self._counts[length] = min(count + 1, KEPT)
-        self._taken_at[length] = at
+            self._units[length] *= 1 + (off if count == 1 and off < 0 else off / (count + 1))
+            self._counts[length] = min(count + 1, KEPT)
+        else:
+            self._tempo *= 1 + FOLLOWED * off
 
     def known(self, length: int) -> bool:
         """Whether a step of this length was ever timed."""
@@ -93,7 +101,8 @@ class Costs:
 
     def forget(self) -> None:
         """Another text, which may stand at another depth: what is known counts for a few times only."""
-        self._counts = [min(count, KEPT_AWAY) for count in self._counts]
+        self._counts = [min(count, KEPT_OVER) for count in self._counts]
+        self._first = FIRST if self._tempo else 0
         self._taken_at = [0] * len(self._taken_at)
 
 
