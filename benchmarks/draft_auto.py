@@ -73,12 +73,12 @@ class Sweep:
 
 
 SWEEPS = {
-    "weights": Sweep(ballast=(120_000_000, 0), n_predict=768),
+    "weights": Sweep(ballast=(120_000_000, 0), workloads=(*SOME, "code", *CHANGES), n_predict=768),
     "miniature": Sweep(),
     "random": Sweep("tiny", depths=(512, 2048), workloads=("analysis",)),
     "deep": Sweep(depths=(4096,), workloads=(*SOME, CHANGES[0])),
     "weights and KV": Sweep(
-        ballast=(60_000_000, 2048), depths=(2048,), workloads=(*SOME, *CHANGES), n_predict=768
+        ballast=(60_000_000, 2048), depths=(2048,), workloads=("maintenance_log", CHANGES[0]), n_predict=768
     ),
 }
 

@@ -268,7 +268,8 @@ class Control:
         self._now = best
         hoped = self._hoped(best, expected)
         if hoped:
-            return self._try(hoped, _BURST, Why.CLIMB)
+            # One time says little, and a length beside the best one costs little.
+            return self._try(hoped, _STEADY if abs(hoped - best) <= _BESIDE else _BURST, Why.CLIMB)
         self._pace = costs.of(best) / expected[best]
         for length in range(self.limit + 1) if self._curiosity > 0 else ():
             if length != best and costs.known(length) and self._doubtful(length, expected):
