@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from llamacpp_tools.cli.output import stderr_console
-from llamacpp_tools.cli.sweepbars import HEARTBEAT_S, Bars, Keep, shown
+from llamacpp_tools.cli.sweepbars import HEARTBEAT_S, Bars, Keep, shown_as
 from llamacpp_tools.cluster.sinks import BoxSinks
 from llamacpp_tools.sweep.cell import cell_id
 from llamacpp_tools.sweep.outcome import CellOutcome
@@ -78,14 +77,6 @@ class BoxBars(Bars, BoxSinks):
         self._say("stopping after the rounds that run; once more to end at once")
 
 
-@contextmanager
-def box_bars(plan: Plan, keep: Keep) -> Iterator[BoxBars]:
-    """Bars while the body runs; on what is no terminal only the lines.
-
-    Args:
-        plan: the cells.
-        keep: given the outcomes after each comparison.
-    """
-    console = stderr_console()
-    with shown(console) as progress:
-        yield BoxBars(progress, console, plan, keep)
+def box_bars(plan: Plan, keep: Keep) -> AbstractContextManager[BoxBars]:
+    """`sweepbars.shown_as`, for a sweep over boxes."""
+    return shown_as(BoxBars, plan, keep)

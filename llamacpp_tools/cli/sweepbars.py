@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -82,21 +83,27 @@ class Bars(Sinks):
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+AnyBars = TypeVar("AnyBars", bound=Bars)
+
+
 @contextmanager
-def bars(plan: Plan, keep: Keep) -> Iterator[Bars]:
-    """Bars while the body runs; on what is no terminal only the lines.
+def shown_as(kind: type[AnyBars], plan: Plan, keep: Keep) -> Iterator[AnyBars]:
+    """Bars of one kind while the body runs; on what is no terminal only the lines.
 
     Args:
+        kind: the class that shows.
         plan: the cells.
         keep: given the outcomes after each comparison.
     """
     console = stderr_console()
-    with shown(console) as progress:
-        yield Bars(progress, console, plan, keep)
-
-
-def shown(console: Console) -> Progress:
-    """Bars that are there only while the body of its `with` runs."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     what = TextColumn("{task.description}", markup=False)
-    return Progress(what, *columns, console=console, transient=True, disable=not console.is_terminal)
+    with Progress(
+        what, *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        yield kind(progress, console, plan, keep)
+
+
+def bars(plan: Plan, keep: Keep) -> AbstractContextManager[Bars]:
+    """`shown_as`, for a sweep on this machine."""
+    return shown_as(Bars, plan, keep)

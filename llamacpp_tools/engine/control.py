@@ -61,7 +61,7 @@ class Settings:
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
         refresh: steps after which the time of a length that is as good as the best is taken again, if it was taken
-            twice; later in proportion if more often, and by one such wait for each `margin` that it is behind. What
+            twice; later in proportion if more often, and the later the further it is behind. What
             such steps take beyond those of the best length stays below `share` of the time as well.
     """
 
@@ -87,6 +87,8 @@ _NEAR = 0.1
 # A length never timed that lies so near the best one may promise less than it by `_NEAR` and is tried nevertheless:
 # what it costs is a guess, and where it is better it will be used for long.
 _BESIDE = 2
+# Of a length that is behind by so much more than its times may be off, the wait for another time grows by one wait.
+_BEHIND = 0.05
 # A time of a single step may be off by this share; one of n steps by this over the root of n.
 _OFF = 0.1
 # Plain steps to begin with; all but one are timed.
@@ -167,7 +169,7 @@ class Control:
             self._change += (over - self._change) / 4
         self._before = drafted
         if costs.known(0):
-            self._book(drafted, accepted, draft_ns, verify_ns)
+            self._book(drafted, accepted, draft_ns, verify_ns, settled)
         if settled:
             costs.add(drafted, ns if drafted else verify_ns, self._steps)
         if drafted == 0:
@@ -189,7 +191,7 @@ class Control:
             self._survivors.fade(self.settings.fading**self._plain)
             self._plain = 0
 
-    def _book(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
+    def _book(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int, settled: bool) -> None:
         settings, costs = self.settings, self._costs
         plain = costs.of(0)
         if self._account is None:
@@ -201,11 +203,13 @@ class Control:
             self._curiosity -= self._change / _BURST
             self._curiosity -= draft_ns + verify_ns - (accepted + 1) * self._pace
         lost = float(draft_ns)
-        if drafted:
+        if drafted and settled and costs.count(drafted) > _BURST:
+            # How fast the machine is just now is nobody's fault: a slow moment would pass for a loss.
+            lost = costs.of(drafted) - (accepted + 1) * plain
+        elif drafted:
             # Of a length never timed only this can be said: it takes no more than each of its tokens by itself.
             usual = costs.of(drafted) if costs.known(drafted) else (drafted + 1) * plain
-            verify_ns = min(verify_ns, int(_DISTURBED * usual))
-            lost += verify_ns - (accepted + 1) * plain
+            lost += min(verify_ns, _DISTURBED * usual) - (accepted + 1) * plain
         earned = settings.share * (draft_ns + verify_ns)
         self._account = min(self._account + earned - lost, settings.most * plain)
 
@@ -307,9 +311,9 @@ class Control:
         costs, settings = self._costs, self.settings
         count = costs.count(length)
         behind = costs.of(length) / expected[length] / self._pace - 1 - _OFF / math.sqrt(count)
-        behind = max(behind, 0.0) / settings.margin
+        behind = max(behind, 0.0) / _BEHIND
         if length == 0:
-            behind = min(behind, 10.0)
+            behind = min(behind, 4.0)
         return costs.age(length, self._steps) > settings.refresh * count / 2 * (1 + behind)
 
     def _best(self, now: int, expected: list[float]) -> int:

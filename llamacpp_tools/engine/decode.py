@@ -19,9 +19,9 @@ Tick = Callable[[int, int], None]
 # As many drafted tokens are accepted as the target agrees with.
 BY_AGREEMENT = -1
 _ROLLBACK_REFUSED = -100
-# Logits that differ by less may change places where rows are added up in another order (llt_plain_tied): tokens changed
-# places at 0.007, 0.010 and 0.020 on the miniature in q8_0.
-TIE = 0.05
+# Logits that differ by less may change places where rows are added up in another order (llt_plain_tied). On the
+# miniature in q8_0, 17 of 20 texts of 1,536 tokens had such a change: 15 at margins below 0.04, two at up to 0.07.
+TIE = 0.1
 
 
 @dataclass(slots=True)
