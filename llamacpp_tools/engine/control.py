@@ -90,7 +90,9 @@ _BESIDE = 2
 # Of a length that is behind by so much more than its times may be off, the wait for another time grows by one wait.
 _BEHIND = 0.05
 # A time of a single step may be off by this share; one of n steps by this over the root of n.
-_OFF = 0.1
+_OFF = 0.15
+# Times from which on another one is not waited for any longer than after so many.
+_SURE = 12
 # Plain steps to begin with; all but one are timed.
 _FIRST_STEPS = 4
 # Steps with a draft before the length is thought over again: thinking takes time as well.
@@ -314,7 +316,7 @@ class Control:
         behind = max(behind, 0.0) / _BEHIND
         if length == 0:
             behind = min(behind, 4.0)
-        return costs.age(length, self._steps) > settings.refresh * count / 2 * (1 + behind)
+        return costs.age(length, self._steps) > settings.refresh * min(count, _SURE) / 2 * (1 + behind)
 
     def _best(self, now: int, expected: list[float]) -> int:
         """The length with most tokens per second of those that were timed; `now`, if none is better by the margin."""

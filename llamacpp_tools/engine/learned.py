@@ -6,7 +6,7 @@ Pure numbers, no clock: times and outcomes are handed in.
 from __future__ import annotations
 
 # Times that a length's cost rests on, at most, and those that count when another text begins.
-KEPT, KEPT_OVER = 8, 4
+KEPT, KEPT_OVER = 24, 12
 # Timed steps after a change of length that tell what it costs beside the one before; those after them tell how fast
 # the machine is. So do a text's first ones.
 FRESH, FIRST = 4, 3
