@@ -95,12 +95,13 @@ def main() -> None:
         print(json.dumps(measure(**json.loads(asked.place))))
         return
     rows: list[dict[str, Any]] = []
+    here = machine()
     for name in asked.names or SWEEPS:
         sweep = SWEEPS[name]
         for depth, workload in itertools.product(sweep.depths, asked.workload or sweep.workloads):
             rows.append(_row(name, depth, workload, asked.texts))
             print(f"{rows[-1]['place']}: {_words(rows[-1])}", file=sys.stderr)
-            result = {"what": __doc__, "rows": rows, "summary": _summary(rows), "machine": machine()}
+            result = {"what": __doc__, "rows": rows, "summary": _summary(rows), "machine": here}
             path = write_result("draft-auto", result)
     show(str(path.relative_to(ROOT)), [(row["place"], _words(row)) for row in rows])
     print(json.dumps(result["summary"], indent=2))

@@ -90,7 +90,7 @@ _BESIDE = 2
 # Of a length that is behind by so much more than its times may be off, the wait for another time grows by one wait.
 _BEHIND = 0.05
 # A time of a single step may be off by this share; one of n steps by this over the root of n.
-_OFF = 0.15
+_OFF = 0.12
 # Times from which on another one is not waited for any longer than after so many.
 _SURE = 12
 # Plain steps to begin with; all but one are timed.
