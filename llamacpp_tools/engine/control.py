@@ -7,10 +7,10 @@ A step with a draft of n gives E(n) = 1 + s_1 + … + s_n tokens, s_k the chance
 takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (`learned`).
 
 What finding out may cost is bounded. An account begins with the time of a few plain steps, earns a small share of all
-time that passes, and pays for what a step takes beyond the plain steps of the same tokens (a step that is faster pays
-in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a few plain steps no step is
-taken that may cost more than one. So whatever the text does, the time lost against plain decode is never more than that
-share of it, those few steps, and the one that overdrew.
+time that passes, and pays for what a step of its length takes beyond the plain steps of the same tokens (a step that is
+faster pays in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a few plain steps no
+step is taken that may cost more than one. So whatever the text does, the time lost against plain decode is never more
+than that share of it, those few steps, and the one that overdrew.
 """
 
 from __future__ import annotations
