@@ -39,7 +39,8 @@ def judge(document: Document, command: str | None = None) -> Lookahead:
     plain = [cell for cell in cells if not uses_mtp(cell.mode)]
     if not plain or (not traced and any(uses_mtp(cell.mode) for cell in cells)):
         raise BadInput(
-            f"{document.experiment} is no result of `llt acceptance`: it holds no text that was watched"
+            f"{document.experiment} is no result of `llt acceptance`, or one that was stopped before its first text"
+            " (the command that made it goes on with --resume): it holds no text that was watched"
         )
     costs = _costs(cells)
     token_ms = next((_token_ms(cell) for cell in plain if cell.status == "ok"), None)

@@ -47,6 +47,10 @@ def write_pairs(path: Path, document: Document) -> int:
         BadInput: the file cannot be written.
     """
     lines = [json.dumps(pair, ensure_ascii=False) for pair in pairs(document)]
+    if not lines:
+        raise BadInput(
+            f"{document.experiment} has no drafted token, so there are no pairs to write to {path}"
+        )
     try:
         write_text_atomic(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:

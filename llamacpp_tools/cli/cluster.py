@@ -79,7 +79,8 @@ def boxes(
         print_json({"scheduler": address, "boxes": found})
         return
     if not found:
-        typer.echo(f"no box has joined {address}: join one with `llt worker {address}`")
+        sealed = f" --certs {certs}" if certs is not None else ""
+        typer.echo(f"no box has joined {address}: join one with `llt worker {address}{sealed}`")
     for row in found:
         typer.echo(f"{row['name']}: {_words(row)}")
 

@@ -448,7 +448,7 @@ class Over:
         if self._sent_away:
             told = "; ".join(f"{name}: {why}" for (name, _), why in self._sent_away.items())
             return f"no box is left that can go on: {told}"
-        return "no box has joined, or all have left: join one with `llt worker`"
+        return "no box has joined, or all have left: join one with `llt worker` and the scheduler's address"
 
     def _final(self) -> list[CellOutcome]:
         full_kv = Room(self.header, 0).full_kv_bytes

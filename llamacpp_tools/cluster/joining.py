@@ -174,7 +174,10 @@ async def _serve(where: Address, certs: Path | None, tell: Tell) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         await scheduler.close()
         raise MissingTool(f"nothing can listen at {where}: {error.__cause__ or error}") from None
-    tell(f"a scheduler listens at {scheduler.address}; join boxes with `llt worker {scheduler.address}`")
+    sealed = f" --certs {certs}" if certs is not None else ""
+    tell(
+        f"a scheduler listens at {scheduler.address}; join boxes with `llt worker {scheduler.address}{sealed}`"
+    )
     try:
         await scheduler.finished()
     finally:

@@ -59,8 +59,8 @@ def _steered(group: Group) -> list[str]:
         hindsight = ""
         if steering.regret is not None:
             where = "behind" if steering.regret >= 0 else "ahead of"
-            best = f"the best fixed length by its own steps ({steering.best_fixed})"
-            hindsight = f", {abs(steering.regret):.1%} {where} {best}"
+            best = f"drafts of {steering.best_fixed} throughout, by the times and outcomes of its own steps"
+            hindsight = f"; {abs(steering.regret):.1%} {where} {best}"
         place = group.label_of(mode)
         found.append(f"At {place}, the automatic length of {mode} spent {shares} drafted{hindsight}.")
     return found

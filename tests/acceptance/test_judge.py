@@ -115,6 +115,9 @@ def test_pairs_tell_of_each_draft(tmp_path, told):
     assert [json.loads(line) for line in path.read_text().splitlines()] == found
     with pytest.raises(BadInput, match="cannot be written"):
         write_pairs(path / "below a file", told)
+    with pytest.raises(BadInput, match="no drafted token"):
+        write_pairs(path, told.model_copy(update={"cells": [cell for cell in told.cells if not cell.traced]}))
+    assert len(path.read_text().splitlines()) == len(found), "what was there is not emptied"
 
 
 def test_every_row_of_a_table_fills_its_columns(told):

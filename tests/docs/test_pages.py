@@ -87,8 +87,8 @@ def test_a_model_over_two_servers(tmp_path: Path, with_rpc: Build) -> None:
         page = page.replace(port, str(free_pair()))
     (tmp_path / "rpc.md").write_text(page)
     (written,) = run_blocks(tmp_path / "rpc.md", tmp_path)
-    assert "result: boxes.json" in written
-    cells = read(tmp_path / "boxes.json").cells
+    assert "result: shared.json" in written
+    cells = read(tmp_path / "shared.json").cells
     assert [(cell.mode, len(cell.rpc)) for cell in cells] == [
         ("dense", 0),
         ("mtp", 0),
