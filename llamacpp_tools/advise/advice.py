@@ -107,12 +107,14 @@ class Advice:
         curves: what steps cost, by depth and recipe.
         lines: break-evens by recipe from (acceptance, gain) pairs alone, for published figures.
         assumed_n_max: the draft's length that published rows were taken to have, None where they say.
+        steered: the result has rows whose draft length was automatic; they are in no choice.
     """
 
     choices: tuple[Choice, ...]
     curves: tuple[Curve, ...]
     lines: dict[Recipe, list[Line]] = field(default_factory=dict)
     assumed_n_max: int | None = None
+    steered: bool = False
 
 
 def advise(result: Document, costs: Sequence[Document] = ()) -> Advice:
@@ -138,7 +140,10 @@ def advise(result: Document, costs: Sequence[Document] = ()) -> Advice:
             choices.append(choice)
     choices = [replace(choice, best=_best(choice, choices)) for choice in choices]
     published = result.provenance.source == "published"
-    return Advice(tuple(choices), tuple(curves.values()), _lines(own) if published else {}, assumed)
+    lines = _lines(own) if published else {}
+    return Advice(
+        tuple(choices), tuple(curves.values()), lines, assumed, any(cell.auto for cell in result.cells)
+    )
 
 
 def _published_length(cells: Sequence[Cell]) -> int | None:

@@ -27,6 +27,10 @@ def rule(advice: Advice) -> list[str]:
             found += _draft(recipe, [c for c in advice.choices if c.setting.n_depth == depth])
     for depth in sorted({choice.setting.n_depth for choice in advice.choices}):
         found += _one_for_all([c for c in advice.choices if c.setting.n_depth == depth])
+    if found and advice.steered:
+        found.append(
+            "All this is about fixed lengths; how the automatic one did is in the table and the findings."
+        )
     return found + _idle(advice) + _line(advice)
 
 

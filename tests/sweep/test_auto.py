@@ -56,6 +56,7 @@ def test_a_sweep_with_an_automatic_length(llt: Llt, patched: Build, tmp_path: Pa
     assert [len(cell.output_tokens or ()) for cell in cells] == 8 * [160]
     findings = Document.model_validate(json.loads(out.read_text())).findings
     assert sum("the automatic length of mtp spent" in text for text in findings) == 2
+    assert "All this is about fixed lengths" in llt("report", str(out)).stdout
     again = llt("sweep", str(config), "--out", str(out), "--resume")
     assert again.returncode == 0 and "every round was there already" in again.stderr
 
