@@ -109,7 +109,10 @@ def free_pair() -> int:
 
 @pytest.mark.build
 def test_cells_over_boxes(tmp_path: Path, patched: Build) -> None:
-    written = run_blocks(DOCS / "cluster.md", tmp_path)
+    # The page's own port may be taken by somebody who reads it.
+    page = (DOCS / "cluster.md").read_text(encoding="utf-8").replace("8711", str(free_pair()))
+    (tmp_path / "cluster.md").write_text(page)
+    written = run_blocks(tmp_path / "cluster.md", tmp_path)
     assert "one: " in written[0] and "box one: 4 cells" in written[0]
     assert {cell.box for cell in read(tmp_path / "boxes.json").cells} == {"one"}
     assert "client-key.pem" in written[1]
