@@ -34,6 +34,15 @@ def test_it_is_near_the_best_fixed_length_and_never_far_under_plain_decode(
     assert min(2000 * machine.step_ms[0] / ms for ms in auto) > 0.98
 
 
+@pytest.mark.parametrize("chance", [0.5, 0.7, 0.85, 0.95])
+def test_a_machine_that_is_slower_by_turns_does_not_lead_it_astray(chance: float) -> None:
+    machine = Machine(STREAMED.step_ms, noise=0.05, slow=0.25)
+    each = [(seed, text(chance, 2000, seed)) for seed in range(5)]
+    auto = sum(rehearse(Control(8), runs, machine, seed).ms for seed, runs in each)
+    fixed = min(sum(rehearse(n, runs, machine, seed).ms for seed, runs in each) for n in range(9))
+    assert fixed / auto > 0.95
+
+
 @pytest.mark.parametrize("machine", [WEIGHTS, DEAR, STREAMED])
 @pytest.mark.parametrize(("before", "after"), [(0.1, 0.98), (0.98, 0.1)])
 def test_on_a_text_that_changes_midway_it_beats_every_fixed_length(
