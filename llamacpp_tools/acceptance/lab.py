@@ -105,6 +105,32 @@ def cells(asked: Asked) -> Plan:
     return Plan(config, tuple(replace(cell, index=at) for at, cell in enumerate(found)))
 
 
+def check_goes_on(earlier: Mapping[str, Any] | None, now: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on with a result of other settings: its figures would be left out of the one that replaces it.
+
+    More rounds and more classes are welcome.
+
+    Args:
+        earlier: the resolved configuration that the result at `path` was made with; None where there is none.
+        now: that of this run.
+
+    Raises:
+        BadInput: something else differs, or a class would be left out.
+    """
+    if earlier is None:
+        return
+    lost = [name for name in earlier["workloads"] if name not in now["workloads"]]
+    if lost:
+        names = ", ".join(class_of(name) for name in lost)
+        raise BadInput(
+            f"{path} has {names} as well, which --resume would leave out: name them, or give another --out"
+        )
+    others = [key for key in now if key not in {"workloads", "rounds"} and now[key] != earlier.get(key)]
+    if others:
+        told = "; ".join(f"{key}: {earlier.get(key)} there, {now[key]} now" for key in others)
+        raise BadInput(f"{path} was made with other settings ({told}): repeat those, or give another --out")
+
+
 def _config(asked: Asked) -> dict[str, Any]:
     windowed = asked.window is not None
     plain, drafting = ("swa", "swa+mtp") if windowed else ("dense", "mtp")

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from llamacpp_tools.acceptance.grids import Grid
     from llamacpp_tools.acceptance.lab import Asked
     from llamacpp_tools.results.schema import Document
 
@@ -135,6 +132,7 @@ def acceptance(
     from llamacpp_tools.acceptance.lab import Asked
 
     path = Path(source)
+    _check_pairs(pairs, mtp)
     if path.suffix == ".json":
         _check_only_shown(ctx, path)
         result = _shown_again(path)
@@ -165,6 +163,20 @@ def acceptance(
     else:
         _print(result, path)
     _fail_where_tokens_differ(result)
+
+
+def _check_pairs(pairs: Path | None, mtp: Switch) -> None:
+    """What can be said of --pairs before anything is measured."""
+    from llamacpp_tools.errors import BadInput
+
+    if pairs is None:
+        return
+    if mtp is Switch.off:
+        raise BadInput(
+            "without MTP nothing is drafted, so there are no pairs; leave --pairs out, or --mtp off"
+        )
+    if pairs.exists():
+        raise BadInput(f"{pairs} exists already: give --pairs another name, or remove it")
 
 
 def _layers(text: str) -> tuple[int, ...]:
@@ -231,18 +243,20 @@ def _measure(asked: Asked, out: Path | None, resume: bool, command: str) -> tupl
     import datetime
 
     from llamacpp_tools.acceptance.judge import judge
-    from llamacpp_tools.acceptance.lab import cells, what
+    from llamacpp_tools.acceptance.lab import cells, check_goes_on, what
     from llamacpp_tools.cli.output import file_progress
     from llamacpp_tools.cli.sweepbars import bars
     from llamacpp_tools.errors import Interrupted
     from llamacpp_tools.results.document import write
     from llamacpp_tools.results.measure import Options, Stopped, measure, ready
-    from llamacpp_tools.results.record import choose_path, path_to_go_on
+    from llamacpp_tools.results.record import asked_before, choose_path, path_to_go_on, resolved
 
     planned = cells(asked)
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
     path = path_to_go_on(out, name) if resume else choose_path(out, name, now)
+    if resume:
+        check_goes_on(asked_before(path), resolved(planned.config), path)
     parts = ready(planned, file_progress)
     try:
         found = measure(planned, parts, path, bars, Options(), now)
@@ -270,33 +284,17 @@ def _write_markdown(path: Path, result: Document) -> None:
 def _print(result: Document, path: Path) -> None:
     from llamacpp_tools.acceptance.grids import grids
     from llamacpp_tools.acceptance.notes import notes
+    from llamacpp_tools.cli.gridtable import grid_table
     from llamacpp_tools.cli.output import stdout_console
 
     assert result.acceptance is not None
     console = stdout_console()
     for grid in grids(result.acceptance):
-        console.print(_table(grid))
+        console.print(grid_table(grid))
         console.print()
     for sentence in notes(result):
         typer.echo(f"note: {sentence}")
     typer.echo(f"result: {path}")
-
-
-def _table(grid: Grid) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=grid.note,
-        caption_justify="left",
-    )  # fmt: skip
-    for at, name in enumerate(grid.heads):
-        table.add_column(name, justify="left" if at < grid.texts else "right", overflow="fold")
-    for rows in grid.sections:
-        for row in rows:
-            table.add_row(*row)
-        table.add_section()
-    return table
 
 
 def _fail_where_tokens_differ(result: Document) -> None:

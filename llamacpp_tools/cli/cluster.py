@@ -10,7 +10,11 @@ import typer
 
 from llamacpp_tools.cli.boxes import Certs, require_extra
 
-app = typer.Typer(help="Boxes together: certificates, a scheduler, who has joined.", no_args_is_help=True)
+app = typer.Typer(
+    help="Boxes together: certificates, a scheduler, who has joined.",
+    epilog="Example: llt cluster certs ~/llt-certs, then llt cluster scheduler --host 192.168.7.2 --certs ~/llt-certs",
+    no_args_is_help=True,
+)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 

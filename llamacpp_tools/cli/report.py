@@ -19,7 +19,9 @@ FORMS = "table, md, csv, json, png, svg, html, llama-bench-jsonl, llama-bench-sq
 
 
 def report(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="Result files of `llt sweep`.")],
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT", help="Result files of `llt sweep` or `llt acceptance`.")
+    ],
     form: Annotated[
         str | None,
         typer.Option("--format", "-f", help=f"{FORMS} [default: by the name of --out, else table]."),
@@ -120,6 +122,7 @@ def _print(console: Console, told: Sequence[Story]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from llamacpp_tools.cli.gridtable import grid_table
     from llamacpp_tools.results.table import TwoByTwo, plain
 
     def say(words: str, style: str) -> None:
@@ -142,6 +145,9 @@ def _print(console: Console, told: Sequence[Story]) -> None:
             style="dim",
         )
         console.print()
+        for grid in story.lab:
+            console.print(grid_table(grid))
+            console.print()
         items("Fastest", [_verdict(story, at) for at in range(len(story.verdicts))])
         for sheet in story.sheets:
             console.print(TwoByTwo(sheet))

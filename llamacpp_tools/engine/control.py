@@ -4,7 +4,7 @@ The decision alone, without clock or I/O: `Control.choose` says how many tokens 
 of it and how long it took. So a recorded trace drives it as well as a model does.
 
 A step with a draft of n gives E(n) = 1 + s_1 + … + s_n tokens, s_k the chance that the first k are all accepted, and
-takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (`learned`).
+takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (`costs`, `survivors`).
 
 What finding out may cost is bounded. An account begins with the time of a few plain steps, earns a small share of all
 time that passes, and pays for what a step of its length takes beyond the plain steps of the same tokens (a step that is
@@ -19,7 +19,8 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-from llamacpp_tools.engine.learned import Costs, Survivors
+from llamacpp_tools.engine.costs import Costs
+from llamacpp_tools.engine.survivors import Survivors
 
 
 class Why(IntEnum):
@@ -60,9 +61,9 @@ class Settings:
         fading: what is left of the evidence after one plain token.
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
-        refresh: steps after which the time of a length that is as good as the best is taken again, if it was taken
-            twice; later in proportion if more often, and the later the further it is behind. What
-            such steps take beyond those of the best length stays below `share` of the time as well.
+        refresh: steps after which the plain step is timed again, if it is as good as the best length; later, the
+            further it is behind. What steps that only take times take beyond those of the best length stays below
+            `share` of the time as well.
     """
 
     share: float = 0.01
@@ -71,12 +72,12 @@ class Settings:
     most: float = 50.0
     margin: float = 0.01
     doubt: float = 0.06
-    memory: float = 32.0
+    memory: float = 48.0
     fading: float = 0.985
     probe: int = 8
     nearest: int = 16
     furthest: int = 96
-    refresh: int = 24
+    refresh: int = 100
 
 
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
@@ -84,15 +85,12 @@ class Settings:
 _BURST = 2
 # A length that is worse by no more than this share is timed for more steps at once: they cost little.
 _NEAR = 0.1
-# A length never timed that lies so near the best one may promise less than it by `_NEAR` and is tried nevertheless:
-# what it costs is a guess, and where it is better it will be used for long.
-_BESIDE = 2
-# Of a length that is behind by so much more than its times may be off, the wait for another time grows by one wait.
-_BEHIND = 0.05
-# A time of a single step may be off by this share; one of n steps by this over the root of n.
-_OFF = 0.12
-# Times from which on another one is not waited for any longer than after so many.
-_SURE = 12
+# A length may promise so many standard deviations of its cost more than it does, and is timed once more if that would
+# make it the best.
+_BOLD = 0.003
+_BOLD_FIRST = 1.3
+# The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait.
+_BEHIND = 0.1
 # Plain steps to begin with; all but one are timed.
 _FIRST_STEPS = 4
 # Steps with a draft before the length is thought over again: thinking takes time as well.
@@ -103,6 +101,8 @@ _FIRST, _FIRST_WEIGHT = 0.7, 1.0
 _HOPED = tuple((1 - 0.6 ** (n + 1)) / (1 - 0.6) for n in range(65))
 # A step that takes longer than this many times its length's own time was disturbed.
 _DISTURBED = 2.0
+# What the MTP block needs to catch up with a token that was generated without it, at most, in plain steps.
+_CAUGHT_UP = 0.1
 
 
 class Control:
@@ -149,6 +149,7 @@ class Control:
             self._left -= 1
             return self._trial
         self._left = 0
+        self._costs.settle()
         if self._costs.count(0) < _FIRST_STEPS - 1:
             return self._try(0, _FIRST_STEPS, Why.CALIBRATE)
         return self._drafting() if self._now else self._not_drafting()
@@ -204,14 +205,15 @@ class Control:
             # The way back is a change as well.
             self._curiosity -= self._change / _BURST
             self._curiosity -= draft_ns + verify_ns - (accepted + 1) * self._pace
-        lost = float(draft_ns)
+        lost = 0.0
         if drafted and settled and costs.count(drafted) > _BURST:
             # How fast the machine is just now is nobody's fault: a slow moment would pass for a loss.
             lost = costs.of(drafted) - (accepted + 1) * plain
         elif drafted:
-            # Of a length never timed only this can be said: it takes no more than each of its tokens by itself.
+            # Nor is a stall. What the block catches up with is known to take a part of a step for each token.
             usual = costs.of(drafted) if costs.known(drafted) else (drafted + 1) * plain
-            lost += min(verify_ns, _DISTURBED * usual) - (accepted + 1) * plain
+            most = _DISTURBED * usual + _CAUGHT_UP * self._plain * plain
+            lost = min(draft_ns + verify_ns, most) - (accepted + 1) * plain
         earned = settings.share * (draft_ns + verify_ns)
         self._account = min(self._account + earned - lost, settings.most * plain)
 
@@ -242,6 +244,7 @@ class Control:
             # A probe has just ended.
             self._probed = False
             expected = self._survivors.expected()
+            self._pace = costs.of(0)
             best = self._best(0, expected)
             if best or self._hoped(0, expected):
                 self._spacing = settings.nearest
@@ -271,52 +274,50 @@ class Control:
         if best == 0:
             self._spacing = settings.nearest
             return self._stay(0)
-        self._now = best
+        former, self._now = self._now, best
+        self._pace = costs.of(best) / expected[best]
+        if best != former and costs.count(best) <= _STEADY and self._curiosity > 0:
+            # It was timed once, and the machine may just have become faster: the one it replaces tells.
+            return self._try(former, _STEADY, Why.REFRESH)
         hoped = self._hoped(best, expected)
         if hoped:
-            # One time says little, and a length beside the best one costs little.
-            return self._try(hoped, _STEADY if abs(hoped - best) <= _BESIDE else _BURST, Why.CLIMB)
-        self._pace = costs.of(best) / expected[best]
-        for length in range(self.limit + 1) if self._curiosity > 0 else ():
-            if length != best and costs.known(length) and self._doubtful(length, expected):
-                near = costs.of(length) / expected[length] < (1 + _NEAR) * self._pace
-                return self._try(length, _STEADY if near else _BURST, Why.REFRESH)
+            # One time says little, and a length near the best one costs little.
+            near = costs.of(hoped) / expected[hoped] < (1 + _NEAR) * self._pace
+            return self._try(
+                hoped, _STEADY if near else _BURST, Why.REFRESH if costs.known(hoped) else Why.CLIMB
+            )
+        if self._plain_is_old():
+            return self._try(0, _BURST, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
+
+    def _plain_is_old(self) -> bool:
+        """Whether the plain step is to be timed again, as all that is lost or gained is told by it."""
+        costs = self._costs
+        behind = max(costs.of(0) / self._pace - 1, 0.0) / _BEHIND
+        return self._curiosity > 0 and costs.age(0, self._steps) > self.settings.refresh * (1 + behind)
 
     def _reach(self) -> int:
         """The longest draft to try: twice the longest one known, as how dear it is, nobody has seen."""
         return min(2 * self._costs.longest, self.limit)
 
     def _hoped(self, best: int, expected: list[float]) -> int:
-        """A length never timed that may well be better than the best, and what trying it takes is there; else 0."""
-        costs = self._costs
-        new = [length for length in range(1, self._reach() + 1) if not costs.known(length)]
-        if not new:
-            return 0
-
-        def promise(length: int) -> float:
-            rate = expected[length] / costs.of(length)
-            return (1 + _NEAR) * rate if abs(length - best) <= _BESIDE else rate
-
-        hoped = max(new, key=promise)
-        price = _BURST * (costs.of(hoped) - expected[hoped] * costs.of(0)) + 2 * self._change
-        # Any gain will do: a length is tried for the first time only once.
-        gain = promise(hoped) * costs.of(best) > expected[best]
-        return hoped if gain and (self._account or 0.0) > price else 0
-
-    def _doubtful(self, length: int, expected: list[float]) -> bool:
-        """Whether another length's time is to be taken again: the sooner the fewer times it rests on, and the nearer
-        it comes to the best one, or may come as it is not known well.
-
-        The plain step's soon in any case, as all that is lost or gained is told by it.
+        """The length that may well be better than the best, as its cost is not known for certain, and is worth most
+        then; 0 if there is none, or not enough is left to find out.
         """
-        costs, settings = self._costs, self.settings
-        count = costs.count(length)
-        behind = costs.of(length) / expected[length] / self._pace - 1 - _OFF / math.sqrt(count)
-        behind = max(behind, 0.0) / _BEHIND
-        if length == 0:
-            behind = min(behind, 4.0)
-        return costs.age(length, self._steps) > settings.refresh * min(count, _SURE) / 2 * (1 + behind)
+        costs, account = self._costs, self._account or 0.0
+        found, most = 0, 1.0
+        for length in range(1, self._reach() + 1):
+            if length == best:
+                continue
+            cost = costs.of(length)
+            bold = _BOLD * costs.age(length, self._steps) if costs.known(length) else _BOLD_FIRST
+            promise = expected[length] / cost * self._pace * math.exp(bold * costs.unsure(length, best))
+            if promise <= most:
+                continue
+            price = _BURST * (cost - expected[length] * costs.of(0)) + 2 * self._change
+            if self._curiosity > 0 if costs.known(length) else account > price:
+                found, most = length, promise
+        return found
 
     def _best(self, now: int, expected: list[float]) -> int:
         """The length with most tokens per second of those that were timed; `now`, if none is better by the margin."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from llamacpp_tools.acceptance.grids import Grid
 from llamacpp_tools.report.facts import commands, differences, facts, runs, sweep_file
 from llamacpp_tools.report.story import Story, capital
 from llamacpp_tools.results.sheet import NOTHING, Gain, Sheet
@@ -40,6 +41,7 @@ def _result(story: Story) -> str:
         escaped(each) for each in (result.model, result.box, result.backend, result.date) if each
     )
     blocks = [f"# {escaped(story.name)}", about, escaped(result.what)]
+    blocks += [grid_table(grid) for grid in story.lab]
     if story.verdicts:
         heads = ("", "fastest", "decode t/s", "vs dense", "")
         rows = [
@@ -124,6 +126,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = T
     """A table of strings that are Markdown already; figures to the right unless `numbers` is False."""
     rule = ["---", *(("---:" if numbers else "---") for _ in heads[1:])]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, rule, *rows))
+
+
+def grid_table(grid: Grid) -> str:
+    """One of the lab's tables under a heading of its own, with the note on how to read it."""
+    rows = [[escaped(value) for value in row] for section in grid.sections for row in section]
+    title = escaped(capital(grid.title))
+    parts = [f"## {title}", table([escaped(head) for head in grid.heads], rows), escaped(grid.note)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def bullets(items: Sequence[str]) -> str:

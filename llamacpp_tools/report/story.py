@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from llamacpp_tools.acceptance.grids import Grid, grids
+from llamacpp_tools.acceptance.judge import judge
 from llamacpp_tools.advise.advice import advise
 from llamacpp_tools.advise.measure import costs_beside
 from llamacpp_tools.advise.sentences import rule
@@ -64,6 +66,11 @@ class Story:
         except BadInput:
             costs = None
         return rule(advise(self.result, [costs] if costs is not None else []))
+
+    @cached_property
+    def lab(self) -> list[Grid]:
+        """The tables of `llt acceptance`, where that measured it; its verdicts follow from the cells, too."""
+        return grids(judge(self.result)) if self.result.acceptance is not None else []
 
     @cached_property
     def troubles(self) -> list[Trouble]:

@@ -71,6 +71,8 @@ def test_the_result_that_is_kept_is_shown_again(acceptance: Verb, tmp_path: Path
         (("miniature", "--full-layers", "a"), "--full-layers takes numbers"),
         (("miniature", "--window", 64, "--full-layers", "2"), "layer 2 of"),
         (("miniature", "--mtp", "off", "--verify"), "there is nothing to verify"),
+        (("miniature", "--mtp", "off", "--pairs", "new.jsonl"), "so there are no pairs"),
+        ((KEPT, "--pairs", KEPT), "exists already: give --pairs another name"),
         (("miniature", "--resume", "--out", "nosuch.json"), "cannot be gone on with"),
     ],
 )
@@ -180,6 +182,13 @@ def test_ctrl_c_keeps_what_is_there_and_resume_goes_on(patched: Build, llt: Llt,
     assert f"--resume --out {out} goes on" in said
     before = sum(len(cell.samples) for cell in read(out).cells)
     assert before >= 1
+    for other, why in (
+        ((*words, "--resume", "--lookahead", "4"), "was made with other settings (draft:"),
+        ((*words[:-4], "--out", out, "--resume"), "has code as well, which --resume would leave out"),
+    ):
+        refused = llt(*other)
+        assert refused.returncode == 2 and why in refused.stderr
+    assert sum(len(cell.samples) for cell in read(out).cells) == before
     done = llt(*words, "--resume")
     assert done.returncode == 0, done.stderr
     found = read(out)

@@ -62,7 +62,8 @@ def test_what_is_started_where(tmp_path):
 
 @pytest.mark.build
 @pytest.mark.skipif(shutil.which("sshd", path="/usr/sbin:/usr/bin") is None, reason="there is no sshd here")
-def test_a_sweep_over_ssh(tmp_path, patched, llt):
+@pytest.mark.parametrize("sealed", [False, True], ids=["tcp", "tls"])
+def test_a_sweep_over_ssh(tmp_path, patched, llt, sealed):
     keys = {name: tmp_path / name for name in ("host", "user")}
     for path in keys.values():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
@@ -80,9 +81,13 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt):
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
+        folder = tmp_path / "certs"
+        if sealed:
+            assert llt("cluster", "certs", folder).returncode == 0
         hosts = written(
             tmp_path,
             f"""
+            certs: {folder if sealed else "null"}
             python: env PYTHONPATH={ROOT} LLT_HOME={home.llt_home()} {sys.executable}
             known_hosts: {tmp_path / "known"}
             key: {keys["user"]}
@@ -98,6 +103,7 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt):
         out = tmp_path / "out.json"
         done = llt("sweep", config, "--out", out, "--hosts", hosts)
         assert done.returncode == 0, done.stderr
+        assert f"{'tls' if sealed else 'tcp'}://127.0.0.1:" in done.stderr
         assert [cell.box for cell in document.read(out).cells] == ["one"]
     finally:
         daemon.terminate()

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "qwen3.6-mtp-swa.json"
 BALLAST = ROOT / "results" / "miniature" / "ballast_2x2.json"
 ACCEPTANCE = ROOT / "results" / "miniature" / "acceptance.json"
+LAB = ROOT / "results" / "miniature" / "acceptance_lookahead.json"
 # What a result file from elsewhere might say.
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 HOSTILE += "\"'`[/red]$\\frac{|=1+1\x1b[31m\x00\u202e</style></svg>&amp;"
@@ -24,6 +25,12 @@ def published() -> Story:
 def measured() -> Story:
     """A real 2x2 with three rounds."""
     return stories([BALLAST])[0]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Story:
+    """A real result of `llt acceptance`."""
+    return stories([LAB])[0]
 
 
 def changed(story, cells=None, **fields):

@@ -6,6 +6,7 @@ import pytest
 
 from llamacpp_tools.errors import MissingTool
 from llamacpp_tools.report.page import page
+from llamacpp_tools.report.story import capital
 from tests.report.browser import browser, visit
 from tests.report.conftest import ACCEPTANCE, changed
 
@@ -42,7 +43,7 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def pages(published, measured, full, hostile, tmp_path_factory):
+def pages(published, measured, full, hostile, lab, tmp_path_factory):
     """Pages as files, by what they show."""
     folder = tmp_path_factory.mktemp("pages")
     cells = list(measured.result.cells[:7])
@@ -57,6 +58,7 @@ def pages(published, measured, full, hostile, tmp_path_factory):
         "empty": [changed(measured, [], status="started")],
         "hostile": [hostile],
         "several": [published, measured],
+        "lab": [lab],
     }
     made = {}
     for name, stories in told.items():
@@ -65,7 +67,7 @@ def pages(published, measured, full, hostile, tmp_path_factory):
     return made
 
 
-NAMES = ["published", "measured", "full", "unfinished", "empty", "hostile", "several"]
+NAMES = ["published", "measured", "full", "unfinished", "empty", "hostile", "several", "lab"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,6 +97,17 @@ def test_what_a_file_says_is_text(pages):
     found = Elements(pages["hostile"].read_text())
     assert "<script>alert(1)</script>" in "".join(found.text)
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", pages["hostile"].read_text())
+
+
+def test_a_result_of_the_lab_has_the_labs_tables(pages, measured, lab):
+    found = Elements(pages["lab"].read_text())
+    said = " ".join("".join(found.text).split())
+    for grid in lab.lab:
+        assert capital(grid.title) in said
+        for rows in grid.sections:
+            for row in rows:
+                assert all(value in found.text for value in row if value)
+    assert len(lab.lab) == 4 and measured.lab == []
 
 
 def test_it_says_what_the_tables_say(pages):

@@ -32,8 +32,8 @@ def test_markdown_has_intervals_findings_caveats_and_provenance(measured):
     assert text.count("times as fast as") > 15
 
 
-def test_every_table_of_the_markdown_is_square(measured, published, hostile):
-    lines = markdown([measured, published, hostile]).splitlines()
+def test_every_table_of_the_markdown_is_square(measured, published, hostile, lab):
+    lines = markdown([measured, published, hostile, lab]).splitlines()
     at = 0
     while at < len(lines):
         block = []
@@ -42,6 +42,12 @@ def test_every_table_of_the_markdown_is_square(measured, published, hostile):
             at += 1
         assert len(set(block)) <= 1, lines[at - 1]
         at += 1
+
+
+def test_markdown_of_a_result_of_the_lab_has_the_labs_tables(lab, measured):
+    text = markdown([lab])
+    assert "## Drafts that come true, by lookahead" in text and "## Return on investment" in text
+    assert "lookahead" not in markdown([measured])
 
 
 def test_a_files_text_is_no_markup_in_markdown(hostile):

@@ -1,0 +1,140 @@
+"""What a step takes by the length of its draft, learnt from the steps of one text as they come.
+
+A machine is slower for a while, and a text grows: that meets every length alike, yet only one is used at a time. So the
+logarithm of a step's time is taken as the sum of the machine's tempo, which wanders, and of what its length costs
+beside a plain step, which stays; a Kalman filter (1960) tells the two apart, and how sure it is of each. Lengths foretell
+each other: before any was timed, the costs lie near a curve whose height and slope are open.
+
+Pure numbers, no clock: times are handed in.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# Times of one length, one after the other, that are taken together.
+TOGETHER = 4
+# What is known before the first time, as logarithms of what a draft of n takes over a plain step: a draft of 1, and how
+# the costs rise with log((n + 1) / 2), each with its standard deviation; so far costs may leave the curve from one length
+# to the next, and each for itself.
+FIRST, FIRST_SD = 0.3, 0.4
+SLOPE, SLOPE_SD = 0.3, 0.3
+STEP_SD, OWN_SD = 0.04, 0.06
+# How far the tempo and each length's cost may go within one step, and from one text to the next.
+TEMPO_SD, DRIFT_SD = 0.025, 0.001
+TEMPO_OVER_SD, DRIFT_OVER_SD = 0.3, 0.02
+# How much one step's time scatters, before any was seen and at most; and what no number of times makes smaller.
+SCATTER, SCATTER_MOST, FLOOR = 0.06, 0.3, 0.07
+# A time may move what is known by so many standard deviations and no further.
+HEARD = 2.5
+SURPRISE = 0.25
+
+
+class Costs:
+    """Time of a step by the length of its draft, in ns: drafting, verifying and rolling back."""
+
+    def __init__(self, limit: int) -> None:
+        """Nothing was timed.
+
+        Args:
+            limit: the longest draft.
+        """
+        above = np.array([math.log((length + 1) / 2) for length in range(1, limit + 1)])
+        lengths = np.arange(1, limit + 1, dtype=float)
+        # The first is the tempo, the logarithm of a plain step's time; the others what their length costs beside it.
+        self._mean = np.concatenate([[0.0], FIRST + SLOPE * above])
+        self._spread = np.zeros((limit + 1, limit + 1))
+        self._spread[0, 0] = 1e4
+        self._spread[1:, 1:] = (
+            FIRST_SD * FIRST_SD
+            + SLOPE_SD * SLOPE_SD * np.outer(above, above)
+            + STEP_SD * STEP_SD * np.minimum.outer(lengths, lengths)
+            + OWN_SD * OWN_SD * np.eye(limit)
+        )
+        self._variances = self._spread.reshape(-1)[:: limit + 2]
+        self._counts = [0] * (limit + 1)
+        self._taken_at = [0] * (limit + 1)
+        self._costs = [0.0] * (limit + 1)
+        self._times: list[float] = []
+        self._length = self._settled = -1
+        self._scatter = SCATTER * SCATTER
+        self.longest = -1
+
+    def add(self, length: int, ns: int, at: int) -> None:
+        """A step with a draft of `length` took `ns`, above 0; `at` numbers the steps."""
+        if length != self._length:
+            self.settle()
+            self._length = length
+        time = math.log(ns)
+        times = self._times
+        if times:
+            off = time - times[-1]
+            apart = min(off * off / 2, SCATTER_MOST * SCATTER_MOST)
+            self._scatter += (apart - self._scatter) / 32
+        times.append(time)
+        self._counts[length] += 1
+        self._taken_at[length] = at
+        if len(times) == TOGETHER or self.longest < 0:
+            self.settle()
+
+    def settle(self) -> None:
+        """Learn from the times that were not taken into account yet."""
+        times, length = self._times, self._length
+        if not times:
+            return
+        times.sort()
+        middle = len(times) // 2
+        seen = times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
+        mean, spread, steps = self._mean, self._spread, len(times)
+        self._variances += DRIFT_SD * DRIFT_SD * steps
+        spread[0, 0] += TEMPO_SD * TEMPO_SD * steps
+        shared = spread[0] + spread[length] if length else spread[0].copy()
+        scatter = shared[0] + (shared[length] if length else 0.0) + self._scatter / steps + FLOOR * FLOOR
+        most = HEARD * math.sqrt(scatter)
+        off = seen - mean[0] - (mean[length] if length else 0.0)
+        beyond = abs(off) - most
+        gain = shared / scatter
+        mean += gain * min(max(off, -most), most)
+        spread -= np.outer(gain, shared)
+        if beyond > 0:
+            # Right after a change it is the length that costs what it was not known to; later on, the machine's pace.
+            which = 0 if length == self._settled else length
+            spread[which, which] += SURPRISE * beyond * beyond
+        self._settled = length
+        logs = mean.tolist()
+        tempo, logs[0] = logs[0], 0.0
+        self._costs = [math.exp(tempo + beside) for beside in logs]
+        self.longest = max(self.longest, length)
+        times.clear()
+
+    def known(self, length: int) -> bool:
+        """Whether a step of this length was ever timed."""
+        return self._counts[length] > 0
+
+    def age(self, length: int, at: int) -> int:
+        """Steps since a step of this length was timed."""
+        return at - self._taken_at[length]
+
+    def count(self, length: int) -> int:
+        """How many steps of this length were timed."""
+        return self._counts[length]
+
+    def of(self, length: int) -> float:
+        """What a step of this length takes now; of one not tried yet, what the others make likely."""
+        return self._costs[length]
+
+    def unsure(self, length: int, beside: int) -> float:
+        """The standard deviation of a length's cost over another's, as a share of it."""
+        spread = self._spread
+        variance = (spread[length, length] if length else 0.0) + (spread[beside, beside] if beside else 0.0)
+        variance -= 2 * spread[length, beside] if length and beside else 0.0
+        return math.sqrt(max(variance, 0.0))
+
+    def forget(self) -> None:
+        """Another text, which may stand at another depth."""
+        self.settle()
+        self._variances += DRIFT_OVER_SD * DRIFT_OVER_SD
+        self._spread[0, 0] += TEMPO_OVER_SD * TEMPO_OVER_SD
+        self._taken_at = [0] * len(self._taken_at)
