@@ -85,10 +85,9 @@ class Settings:
 _BURST = 2
 # A length that is worse by no more than this share is timed for more steps at once: they cost little.
 _NEAR = 0.1
-# A length may promise so many standard deviations of its cost more than it does, and is timed once more if that would
-# make it the best.
-_BOLD = 0.003
-_BOLD_FIRST = 1.3
+# A length is timed (again) where it would be the best if it cost so many standard deviations less than is known: that
+# many for each step since it was timed, and this many if it never was.
+_BOLD, _BOLD_FIRST = 0.003, 1.3
 # The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait.
 _BEHIND = 0.1
 # Plain steps to begin with; all but one are timed.

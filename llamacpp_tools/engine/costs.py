@@ -1,9 +1,9 @@
 """What a step takes by the length of its draft, learnt from the steps of one text as they come.
 
-A machine is slower for a while, and a text grows: that meets every length alike, yet only one is used at a time. So the
-logarithm of a step's time is taken as the sum of the machine's tempo, which wanders, and of what its length costs
-beside a plain step, which stays; a Kalman filter (1960) tells the two apart, and how sure it is of each. Lengths foretell
-each other: before any was timed, the costs lie near a curve whose height and slope are open.
+A machine is slower for a while, and a text grows: that meets every length alike, yet only one is used at a time. So
+the logarithm of a step's time is taken as the sum of the machine's tempo, which wanders, and of what its length costs
+beside a plain step, which stays; a filter (Kalman 1960) tells the two apart, and how sure it is of each. Lengths
+foretell each other: before any was timed, the costs lie near a curve whose height and slope are open.
 
 Pure numbers, no clock: times are handed in.
 """
@@ -17,8 +17,8 @@ import numpy as np
 # Times of one length, one after the other, that are taken together.
 TOGETHER = 4
 # What is known before the first time, as logarithms of what a draft of n takes over a plain step: a draft of 1, and how
-# the costs rise with log((n + 1) / 2), each with its standard deviation; so far costs may leave the curve from one length
-# to the next, and each for itself.
+# the costs rise with log((n + 1) / 2), each with its standard deviation; how far costs may leave that curve from one
+# length to the next, and each for itself.
 FIRST, FIRST_SD = 0.3, 0.4
 SLOPE, SLOPE_SD = 0.3, 0.3
 STEP_SD, OWN_SD = 0.04, 0.06
@@ -27,9 +27,9 @@ TEMPO_SD, DRIFT_SD = 0.025, 0.001
 TEMPO_OVER_SD, DRIFT_OVER_SD = 0.3, 0.02
 # How much one step's time scatters, before any was seen and at most; and what no number of times makes smaller.
 SCATTER, SCATTER_MOST, FLOOR = 0.06, 0.3, 0.07
-# A time may move what is known by so many standard deviations and no further.
-HEARD = 2.5
-SURPRISE = 0.25
+# A time may move what is known by so many standard deviations and no further; what lies beyond makes it open again, by
+# this share.
+HEARD, SURPRISE = 2.5, 0.25
 
 
 class Costs:
