@@ -28,6 +28,12 @@ def compare(
             "--fail-over", help="End with 1 if B is shown to be slower by more than this share, e.g. 2%."
         ),
     ] = DEFAULT,
+    box: Annotated[
+        str | None,
+        typer.Option(
+            "--box", help="Only what this box measured, of a result that each of several boxes made."
+        ),
+    ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
     ] = False,
@@ -35,14 +41,16 @@ def compare(
     """Say how B differs from A: origin, speed, acceptance, tokens, memory.
 
     Cells are matched by their parameters. A cell that A measured and B did not, or a decode or prefill that is slower
-    by more than --fail-over and shown to be by its rounds, ends it with 1.
+    by more than --fail-over and shown to be by its rounds, ends it with 1. Where each of several boxes measured all
+    cells, a box is held against itself.
     """
     from llamacpp_tools.errors import BadInput, CheckFailed
     from llamacpp_tools.results.across import across
+    from llamacpp_tools.results.boxes import sides
     from llamacpp_tools.results.document import read
 
     limit = share(fail_over, "--fail-over")
-    found = across(read(a), read(b), limit, (str(a), str(b)))
+    found = across(*sides(read(a), read(b), box), limit, (str(a), str(b)))
     if json_output:
         from llamacpp_tools.cli.output import print_json
 

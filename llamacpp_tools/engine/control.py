@@ -85,9 +85,9 @@ class Settings:
 _BURST = 2
 # A length that is worse by no more than this share is timed for more steps at once: they cost little.
 _NEAR = 0.1
-# A length is timed (again) where it would be the best if it cost so many standard deviations less than is known: that
-# many for each step since it was timed, and this many if it never was.
-_BOLD, _BOLD_FIRST = 0.003, 1.3
+# A length is timed again where it would be the best if it cost so many standard deviations less than is known: as many
+# for each step since it was timed, divided by how often it was, up to `_SURE`. And so many if it never was.
+_BOLD, _BOLD_FIRST, _SURE = 0.04, 1.3, 24
 # The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait.
 _BEHIND = 0.1
 # Plain steps to begin with; all but one are timed.
@@ -309,7 +309,8 @@ class Control:
             if length == best:
                 continue
             cost = costs.of(length)
-            bold = _BOLD * costs.age(length, self._steps) if costs.known(length) else _BOLD_FIRST
+            count = min(costs.count(length), _SURE)
+            bold = _BOLD * costs.age(length, self._steps) / count if count else _BOLD_FIRST
             promise = expected[length] / cost * self._pace * math.exp(bold * costs.unsure(length, best))
             if promise <= most:
                 continue

@@ -29,7 +29,7 @@ TEMPO_OVER_SD, DRIFT_OVER_SD = 0.3, 0.02
 SCATTER, SCATTER_MOST, FLOOR = 0.06, 0.3, 0.07
 # A time may move what is known by so many standard deviations and no further; what lies beyond makes it open again, by
 # this share.
-HEARD, SURPRISE = 2.5, 0.25
+HEARD, SURPRISE = 2.0, 0.25
 
 
 class Costs:

@@ -112,8 +112,11 @@ def across(
         fail_over: the share by which B may be slower and still pass; a greater loss that the interval shows is a
             regression.
         names: of the two, for people.
+
+    Where each box of both measured everything (`everywhere`), a box is held against itself.
     """
-    ours, theirs = _by_parameters(a.cells), _by_parameters(b.cells)
+    by_box = everywhere(a) and everywhere(b)
+    ours, theirs = _by_parameters(a.cells, by_box), _by_parameters(b.cells, by_box)
     pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
     matched = _judged([_match(*pair) for pair in pairs], fail_over)
     overall = [ratio for metric in METRICS if (ratio := _overall(metric, pairs, fail_over)) is not None]
@@ -135,11 +138,17 @@ def across(
     )
 
 
-def _by_parameters(cells: Sequence[Cell]) -> dict[Key, Cell]:
+def everywhere(document: Document) -> bool:
+    """Whether several boxes measured the same cells (`place: each`), so that a cell is told by its box, too."""
+    return document.config.get("place") == "each" and len(document.boxes) > 1
+
+
+def _by_parameters(cells: Sequence[Cell], by_box: bool) -> dict[Key, Cell]:
     found: dict[Key, Cell] = {}
+    names = (*_PARAMETERS, "box") if by_box else _PARAMETERS
     for cell in cells:
         if cell.has_speed:
-            values = [getattr(cell, name) for name in _PARAMETERS]
+            values = [getattr(cell, name) for name in names]
             found.setdefault(tuple(tuple(v) if isinstance(v, list) else v for v in values), cell)
     return found
 

@@ -5,14 +5,22 @@ Boxes are compared as two result files are (`results.across`): what they measure
 
 from __future__ import annotations
 
-from llamacpp_tools.results.across import Across, Ratio, across
+from llamacpp_tools.errors import BadInput
+from llamacpp_tools.results.across import Across, Ratio, across, everywhere
 from llamacpp_tools.results.cells import bare_id
 from llamacpp_tools.results.schema import Cell, Document
 
 
 def of_box(document: Document, name: str) -> Document:
-    """What one box measured, as if it were a result of its own."""
-    known = next(each for each in document.boxes if each.name == name)
+    """What one box measured, as if it were a result of its own.
+
+    Raises:
+        BadInput: no box of that name measured any of it.
+    """
+    known = next((each for each in document.boxes if each.name == name), None)
+    if known is None:
+        there = ", ".join(each.name for each in document.boxes) or "none, as one machine measured all"
+        raise BadInput(f"{document.experiment} has no box {name}; its boxes: {there}")
     cells = [_alone(cell) for cell in document.cells if cell.box == name]
     changes = {
         "cells": cells,
@@ -26,11 +34,30 @@ def of_box(document: Document, name: str) -> Document:
 
 def between(document: Document) -> list[Across]:
     """Every box against the first one; nothing where the cells were spread over the boxes."""
-    if document.config.get("place") != "each" or len(document.boxes) < 2:
+    if not everywhere(document):
         return []
     first, *others = [each.name for each in document.boxes]
     ours = of_box(document, first)
     return [across(ours, of_box(document, other), names=(first, other)) for other in others]
+
+
+def sides(a: Document, b: Document, box: str | None) -> tuple[Document, Document]:
+    """The two results as they can be compared: whole, or what one box measured of each that has several.
+
+    Raises:
+        BadInput: no box is named and one of the two cannot be compared without, or there is none of that name.
+    """
+    if box is not None:
+        found = [of_box(each, box) if everywhere(each) else each for each in (a, b)]
+        return found[0], found[1]
+    if everywhere(a) != everywhere(b):
+        several = a if everywhere(a) else b
+        names = ", ".join(each.name for each in several.boxes)
+        raise BadInput(
+            f"each of the boxes {names} measured all cells of {several.experiment}, and the other result is of one "
+            "machine: name the box to compare with --box"
+        )
+    return a, b
 
 
 def sentences(document: Document) -> list[str]:
