@@ -83,11 +83,14 @@ class Settings:
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
 # one is timed, and more if the length is kept.
 _BURST = 2
-# A length that is worse by no more than this share is timed for more steps at once: they cost little.
-_NEAR = 0.1
+# A length that is worse by no more than this share, and longer or shorter by no more than so many tokens, is timed for
+# more steps at once: they cost little.
+_NEAR, _BESIDE = 0.1, 2
+# So many drafts are few: a text that has had no more may turn out otherwise.
+_FEW = 4.0
 # A length is timed again where it would be the best if it cost so many standard deviations less than is known: as many
 # for each step since it was timed, divided by how often it was, up to `_SURE`. And so many if it never was.
-_BOLD, _BOLD_FIRST, _SURE = 0.04, 1.3, 24
+_BOLD, _BOLD_FIRST, _SURE = 0.03, 0.8, 24
 # The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait.
 _BEHIND = 0.1
 # Plain steps to begin with; all but one are timed.
@@ -277,17 +280,21 @@ class Control:
         self._pace = costs.of(best) / expected[best]
         if best != former and costs.count(best) <= _STEADY and self._curiosity > 0:
             # It was timed once, and the machine may just have become faster: the one it replaces tells.
-            return self._try(former, _STEADY, Why.REFRESH)
+            return self._try(former, self._steps_of(former, expected), Why.REFRESH)
         hoped = self._hoped(best, expected)
         if hoped:
-            # One time says little, and a length near the best one costs little.
-            near = costs.of(hoped) / expected[hoped] < (1 + _NEAR) * self._pace
-            return self._try(
-                hoped, _STEADY if near else _BURST, Why.REFRESH if costs.known(hoped) else Why.CLIMB
-            )
+            why = Why.REFRESH if costs.known(hoped) else Why.CLIMB
+            return self._try(hoped, self._steps_of(hoped, expected), why)
         if self._plain_is_old():
             return self._try(0, _BURST, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
+
+    def _steps_of(self, length: int, expected: list[float]) -> int:
+        """Steps of a trial: one time says little, and of a length that is near the best one by all that is known, and
+        beside it, more cost little.
+        """
+        near = self._costs.of(length) / expected[length] < (1 + _NEAR) * self._pace
+        return _STEADY if near and abs(length - self._now) <= _BESIDE else _BURST
 
     def _plain_is_old(self) -> bool:
         """Whether the plain step is to be timed again, as all that is lost or gained is told by it."""
@@ -296,14 +303,15 @@ class Control:
         return self._curiosity > 0 and costs.age(0, self._steps) > self.settings.refresh * (1 + behind)
 
     def _reach(self) -> int:
-        """The longest draft to try: twice the longest one known, as how dear it is, nobody has seen."""
-        return min(2 * self._costs.longest, self.limit)
+        """The longest draft to try: a little above the longest one known, as how dear it is, nobody has seen."""
+        return min(self._costs.longest + _BESIDE, self.limit)
 
     def _hoped(self, best: int, expected: list[float]) -> int:
         """The length that may well be better than the best, as its cost is not known for certain, and is worth most
         then; 0 if there is none, or not enough is left to find out.
         """
         costs, account = self._costs, self._account or 0.0
+        seen = self._survivors.weight()
         found, most = 0, 1.0
         for length in range(1, self._reach() + 1):
             if length == best:
@@ -311,11 +319,15 @@ class Control:
             cost = costs.of(length)
             count = min(costs.count(length), _SURE)
             bold = _BOLD * costs.age(length, self._steps) / count if count else _BOLD_FIRST
-            promise = expected[length] / cost * self._pace * math.exp(bold * costs.unsure(length, best))
+            unsure = costs.unsure(length, best)
+            promise = expected[length] / cost * self._pace * math.exp(bold * unsure)
             if promise <= most:
                 continue
-            price = _BURST * (cost - expected[length] * costs.of(0)) + 2 * self._change
-            if self._curiosity > 0 if costs.known(length) else account > price:
+            # It may turn out dearer than is known, and fewer drafts may survive.
+            tokens = 1 + (expected[length] - 1) * seen / (seen + _FEW)
+            lost = cost * math.exp(unsure) - tokens * costs.of(0)
+            price = self._steps_of(length, expected) * lost + 2 * self._change
+            if account > price and (self._curiosity > 0 or not count):
                 found, most = length, promise
         return found
 

@@ -79,7 +79,7 @@ def test_another_text_is_open_to_another_tempo_and_keeps_what_lengths_cost_besid
     costs = Costs(3)
     timed(costs, *[(0, 1000)] * 8, *[(3, 1600)] * 8)
     costs.forget()
-    timed(costs, *[(3, 3200)] * 2)
+    timed(costs, *[(3, 3200)] * 8)
     assert costs.of(3) == pytest.approx(3200, rel=0.05)
     assert costs.of(0) == pytest.approx(2000, rel=0.1)
 
