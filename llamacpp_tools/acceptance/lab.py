@@ -119,16 +119,39 @@ def check_goes_on(earlier: Mapping[str, Any] | None, now: Mapping[str, Any], pat
     """
     if earlier is None:
         return
-    lost = [name for name in earlier["workloads"] if name not in now["workloads"]]
+    lost = [item for item in earlier["workloads"] if item not in now["workloads"]]
     if lost:
-        names = ", ".join(class_of(name) for name in lost)
+        names = ", ".join(map(_shown, lost))
         raise BadInput(
             f"{path} has {names} as well, which --resume would leave out: name them, or give another --out"
         )
-    others = [key for key in now if key not in {"workloads", "rounds"} and now[key] != earlier.get(key)]
-    if others:
-        told = "; ".join(f"{key}: {earlier.get(key)} there, {now[key]} now" for key in others)
-        raise BadInput(f"{path} was made with other settings ({told}): repeat those, or give another --out")
+    then, asked = _flat(earlier), _flat(now)
+    told = [
+        f"{key} {then[key]} there, {value} now"
+        for key, value in asked.items()
+        if key in then and then[key] != value
+    ]
+    if told:
+        raise BadInput(
+            f"{path} was made with other settings ({'; '.join(told)}): repeat those, or give another --out"
+        )
+
+
+def _shown(item: Any) -> str:
+    return class_of(item if isinstance(item, str) else FILE_PREFIX + str(item.get("file", item)))
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that figures depend on, by path, as `draft.n_max`."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in {"workloads", "rounds"}:
+            continue
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": item for name, item in _flat(value).items()}
+        else:
+            found[key] = value
+    return found
 
 
 def _config(asked: Asked) -> dict[str, Any]:

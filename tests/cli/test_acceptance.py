@@ -183,7 +183,10 @@ def test_ctrl_c_keeps_what_is_there_and_resume_goes_on(patched: Build, llt: Llt,
     before = sum(len(cell.samples) for cell in read(out).cells)
     assert before >= 1
     for other, why in (
-        ((*words, "--resume", "--lookahead", "4"), "was made with other settings (draft:"),
+        (
+            (*words, "--resume", "--lookahead", "4"),
+            "was made with other settings (draft.n_max [3] there, [4] now",
+        ),
         ((*words[:-4], "--out", out, "--resume"), "has code as well, which --resume would leave out"),
     ):
         refused = llt(*other)
