@@ -109,7 +109,9 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt, sealed):
             assert llt("cluster", "certs", tmp_path / "others").returncode == 0
             shutil.copy(tmp_path / "others" / "ca.pem", folder / "ca.pem")
             refused = llt("sweep", config, "--out", tmp_path / "refused.json", "--hosts", hosts)
-            assert refused.returncode == 1 and "could not be started over SSH" in refused.stderr, refused.stderr
+            assert refused.returncode == 1 and "could not be started over SSH" in refused.stderr, (
+                refused.stderr
+            )
     finally:
         daemon.terminate()
         daemon.wait()
