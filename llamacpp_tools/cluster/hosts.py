@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 START_S = 60.0
+CLOSE_S = 5.0
 Name = Annotated[str, pydantic.StringConstraints(min_length=1, max_length=255, pattern=r"^[^-\s][^\s]*$")]
 
 
@@ -96,7 +97,12 @@ def settings(hosts: Hosts) -> dict[str, Any]:
     The paths of certificates travel, never their text: a command line can be read by others on its machine. Dask's SSH
     scheduler always has a small HTTP server; it gets no pages, and listens to its own machine alone.
     """
-    found: dict[str, Any] = {**nodes.SETTINGS, "distributed.scheduler.http.routes": []}
+    found: dict[str, Any] = {
+        **nodes.SETTINGS,
+        "distributed.scheduler.http.routes": [],
+        # One that was still starting when its sweep gave up has nobody else who would end it.
+        "distributed.scheduler.idle-timeout": "15 minutes",
+    }
     if hosts.certs is not None:
         found |= {
             "distributed.comm.require-encryption": True,
@@ -184,5 +190,9 @@ def over_ssh(hosts: Hosts) -> Connect:
         finally:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(cluster.close(), START_S)
+            # Of a cluster that did not come to its feet Dask closes nothing, and what runs over SSH would stay.
+            for each in (cluster.scheduler, *cluster.workers.values()):
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(each.close(), CLOSE_S)
 
     return connect

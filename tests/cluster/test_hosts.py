@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llamacpp_tools import home
@@ -58,6 +61,19 @@ def test_what_is_started_where(tmp_path):
     told = settings(hosts)
     assert told["distributed.comm.require-encryption"] is True
     assert told["distributed.comm.tls.worker.key"] == "/etc/llt/worker-key.pem"
+    assert told["distributed.scheduler.idle-timeout"] == "15 minutes"
+
+
+def started_over_ssh(known_by: Path) -> list[int]:
+    """Schedulers and boxes that still run for this test: its folder stands in their environment or command."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            said = " ".join([*words, process.environ().get("LLT_TEST_SSH", "")])
+            if "dask_spec" in said and str(known_by) in said:
+                found.append(process.pid)
+    return found
 
 
 @pytest.mark.build
@@ -88,7 +104,7 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt, sealed):
             tmp_path,
             f"""
             certs: {folder if sealed else "null"}
-            python: env PYTHONPATH={ROOT} LLT_HOME={home.llt_home()} {sys.executable}
+            python: env LLT_TEST_SSH={tmp_path} PYTHONPATH={ROOT} LLT_HOME={home.llt_home()} {sys.executable}
             known_hosts: {tmp_path / "known"}
             key: {keys["user"]}
             port: 0
@@ -104,6 +120,10 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt, sealed):
         done = llt("sweep", config, "--out", out, "--hosts", hosts)
         assert done.returncode == 0, done.stderr
         assert [cell.box for cell in document.read(out).cells] == ["one"]
+        end = time.monotonic() + 20
+        while started_over_ssh(tmp_path) and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not started_over_ssh(tmp_path), "what was started over SSH outlives the sweep"
         if sealed:
             # With another authority's word nobody trusts anybody, so it was TLS that they spoke.
             assert llt("cluster", "certs", tmp_path / "others").returncode == 0
