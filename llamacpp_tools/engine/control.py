@@ -10,7 +10,8 @@ What finding out may cost is bounded. An account begins with the time of a few p
 time that passes, and pays for what a step of its length takes beyond the plain steps of the same tokens (a step that is
 faster pays in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a few plain steps no
 step is taken that may cost more than one. So whatever the text does, the time lost against plain decode is never more
-than that share of it, those few steps, and the one that overdrew.
+than that share of it, those few steps, and the one that overdrew: by what steps usually take, as a moment in which the
+machine is slow or stalls is no draft's fault.
 """
 
 from __future__ import annotations

@@ -45,9 +45,14 @@ def sides(a: Document, b: Document, box: str | None) -> tuple[Document, Document
     """The two results as they can be compared: whole, or what one box measured of each that has several.
 
     Raises:
-        BadInput: no box is named and one of the two cannot be compared without, or there is none of that name.
+        BadInput: no box is named and one of the two cannot be compared without, or there is none of that name, or none
+            at all.
     """
     if box is not None:
+        if not (everywhere(a) or everywhere(b)):
+            raise BadInput(
+                "--box is for a result that each of several boxes made, and neither of these is one"
+            )
         found = [of_box(each, box) if everywhere(each) else each for each in (a, b)]
         return found[0], found[1]
     if everywhere(a) != everywhere(b):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -133,5 +134,12 @@ def test_a_sweep_over_ssh(tmp_path, patched, llt, sealed):
                 refused.stderr
             )
     finally:
+        # A scheduler that was still starting when its sweep was refused would stay until it has been idle for long.
+        end = time.monotonic() + 3
+        while sealed and time.monotonic() < end:
+            for pid in started_over_ssh(tmp_path):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
         daemon.terminate()
         daemon.wait()

@@ -57,6 +57,8 @@ def test_one_box_of_each_can_be_compared_and_one_machine_with_a_box(base, on_eac
         sides(base, boxes, None)
     with pytest.raises(BadInput, match="has no box three; its boxes: one, two"):
         sides(boxes, boxes, "three")
+    with pytest.raises(BadInput, match="neither of these is one"):
+        sides(base, base, "one")
 
 
 def test_boxes_of_one_result_are_held_against_the_first(base, on_each):
