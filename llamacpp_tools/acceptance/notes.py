@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llamacpp_tools.acceptance.lab import class_of
+from llamacpp_tools.advise.costs import of_break_evens
 from llamacpp_tools.engine.trace import replay
 from llamacpp_tools.results.lookahead import ClassLookahead, Lookahead, Return
 from llamacpp_tools.results.schema import Cell, Document
@@ -20,6 +21,7 @@ def notes(document: Document) -> list[str]:
         *_switches(found),
         *_forced(document),
         *_verified(document, found),
+        *of_break_evens(_break_evens(found)),
         *document.caveats,
     ]
 
@@ -65,15 +67,30 @@ def _verified(document: Document, found: Lookahead) -> list[str]:
     return said
 
 
+def _break_evens(found: Lookahead) -> list[float]:
+    returns = (row for each in found.classes for row in each.returns if row.n_max == each.best)
+    return [row.break_even for row in returns if row.break_even is not None]
+
+
 def _against(cell: Cell, told: ClassLookahead) -> str:
     replayed = replay(told.runs, cell.n_max or 0)
     expected = next((row for row in told.returns if row.n_max == cell.n_max), None)
     foretold = sum(replayed.accepted) / max(1, sum(replayed.drafted))
     speed = _speed(cell, told, expected)
     return (
-        f"{class_of(cell.workload)}, truly verified in drafts of {cell.n_max}: acceptance {cell.acceptance or 0:.3f}, "
+        f"{_contradicted(cell, told)}{class_of(cell.workload)}, truly verified in drafts of {cell.n_max}: "
+        f"acceptance {cell.acceptance or 0:.3f}, "
         f"{foretold:.3f} from the trace{speed}."
     )
+
+
+def _contradicted(cell: Cell, told: ClassLookahead) -> str:
+    if not cell.decode_tps or not told.plain_tps:
+        return ""
+    pays = cell.decode_tps > told.plain_tps
+    if told.best != cell.n_max or told.verdict != ("does not pay" if pays else "pays"):
+        return ""
+    return f"The verdict on {class_of(cell.workload)} does not hold: "
 
 
 def _speed(cell: Cell, told: ClassLookahead, expected: Return | None) -> str:

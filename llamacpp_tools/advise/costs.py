@@ -6,7 +6,7 @@ plain cell; else the cells with MTP tell of the lengths that they were run with,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +60,19 @@ class StepCosts:
         ratio = self.ratio(n_max)
         draws = None if ratio.draws is None else (ratio.draws - 1) / n_max
         return Estimate((ratio.value - 1) / n_max, draws)
+
+
+def of_break_evens(found: Iterable[float]) -> list[str]:
+    """What break-evens outside 0 to 1 mean, in sentences."""
+    values, said = list(found), []
+    if any(value < 0 for value in values):
+        said.append(
+            "A break-even below 0 says that a step with a draft took less time than a plain one: doubt it, and measure "
+            "again on a quiet machine."
+        )
+    if any(value > 1 for value in values):
+        said.append("A break-even above 1 says that not even drafts that are all accepted pay.")
+    return said
 
 
 def from_forced(forced: Cell, plain: Cell, stream: int = 0) -> StepCosts | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from llamacpp_tools.advise.advice import Advice, Choice, Curve, Option, window_gains, window_pays
+from llamacpp_tools.advise.costs import of_break_evens
 from llamacpp_tools.advise.estimate import Estimate
 from llamacpp_tools.advise.settings import Recipe
 
@@ -52,6 +53,8 @@ def cautions(advice: Advice) -> list[str]:
             "What a step costs comes from the drafts that were run, so shorter and longer ones are not judged; "
             "`llt advise RESULT --measure` measures every length."
         )
+    evens = [o.break_even.value for c in advice.choices for o in c.options if o.break_even is not None]
+    found += of_break_evens(evens)
     elsewhere = [c for c in advice.curves if c.depth_measured != c.n_depth]
     found += [
         f"At depth {c.n_depth} the costs of depth {c.depth_measured} stand in ({c.recipe.label})."

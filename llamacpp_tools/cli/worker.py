@@ -25,6 +25,9 @@ def worker(
         bool,
         typer.Option("--rebuild", help="Let a sweep's series take the place of another that is built here."),
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If no scheduler listens there yet, try again until one does.")
+    ] = False,
 ) -> None:
     """Join a cluster as a box and measure what sweeps order, one comparison at a time, until Ctrl-C.
 
@@ -38,7 +41,7 @@ def worker(
     from llamacpp_tools.cluster.security import address as parsed
 
     verbose = logging.getLogger().isEnabledFor(logging.INFO)
-    joining = Joining(parsed(address), certs, name or own_name(), tuple(models or ()), rebuild, verbose)
+    joining = Joining(parsed(address), certs, name or own_name(), tuple(models or ()), rebuild, wait, verbose)
     try:
         join(joining, lambda text: typer.echo(text, err=True))
     except KeyboardInterrupt:

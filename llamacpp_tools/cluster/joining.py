@@ -6,14 +6,19 @@ import asyncio
 import re
 import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llamacpp_tools.cluster import nodes
 from llamacpp_tools.cluster.security import Address, is_loopback, knock, local_host, security
 from llamacpp_tools.errors import BadInput, CheckFailed, LltError, MissingTool
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 AGAIN_S = 3.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -31,6 +36,7 @@ class Joining:
         name: what rows say; unlike every other box's.
         models: folders where models are looked for.
         rebuild: a build of another series may be replaced.
+        wait: a scheduler that does not listen yet is waited for.
         verbose: Dask's log is wanted.
     """
 
@@ -39,6 +45,7 @@ class Joining:
     name: str
     models: tuple[Path, ...] = ()
     rebuild: bool = False
+    wait: bool = False
     verbose: bool = False
 
 
@@ -66,10 +73,24 @@ def join(joining: Joining, tell: Tell) -> None:
     nodes.settle()
     nodes.quiet(joining.verbose)
     sealed = security("worker", joining.where, joining.certs)
-    knock(joining.where, sealed, "worker")
+    _first_knock(joining, sealed, tell)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         asyncio.run(_stay(joining, tell))
+
+
+def _first_knock(joining: Joining, sealed: Security | None, tell: Tell) -> None:
+    waiting = False
+    while True:
+        try:
+            return knock(joining.where, sealed, "worker")
+        except MissingTool:
+            if not joining.wait:
+                raise
+            if not waiting:
+                tell(f"no scheduler listens at {joining.where} yet; trying again until one does, Ctrl-C ends")
+            waiting = True
+            time.sleep(AGAIN_S)
 
 
 async def _stay(joining: Joining, tell: Tell) -> None:

@@ -312,7 +312,7 @@ class Control:
         then; 0 if there is none, or not enough is left to find out.
         """
         costs, account = self._costs, self._account or 0.0
-        seen = self._survivors.weight()
+        seen, unsure = self._survivors.weight(), costs.unsure(best)
         found, most = 0, 1.0
         for length in range(1, self._reach() + 1):
             if length == best:
@@ -320,13 +320,12 @@ class Control:
             cost = costs.of(length)
             count = min(costs.count(length), _SURE)
             bold = _BOLD * costs.age(length, self._steps) / count if count else _BOLD_FIRST
-            unsure = costs.unsure(length, best)
-            promise = expected[length] / cost * self._pace * math.exp(bold * unsure)
+            promise = expected[length] / cost * self._pace * math.exp(bold * unsure[length])
             if promise <= most:
                 continue
             # It may turn out dearer than is known, and fewer drafts may survive.
             tokens = 1 + (expected[length] - 1) * seen / (seen + _FEW)
-            lost = cost * math.exp(unsure) - tokens * costs.of(0)
+            lost = cost * math.exp(unsure[length]) - tokens * costs.of(0)
             price = self._steps_of(length, expected) * lost + 2 * self._change
             if account > price and (self._curiosity > 0 or not count):
                 found, most = length, promise

@@ -54,6 +54,9 @@ class Costs:
             + OWN_SD * OWN_SD * np.eye(limit)
         )
         self._variances = self._spread.reshape(-1)[:: limit + 2]
+        self._logs = self._mean.tolist()
+        self._shared, self._gain = np.empty(limit + 1), np.empty(limit + 1)
+        self._product = np.empty((limit + 1, limit + 1))
         self._counts = [0] * (limit + 1)
         self._taken_at = [0] * (limit + 1)
         self._costs = [0.0] * (limit + 1)
@@ -90,22 +93,26 @@ class Costs:
         mean, spread, steps = self._mean, self._spread, len(times)
         self._variances += DRIFT_SD * DRIFT_SD * steps
         spread[0, 0] += TEMPO_SD * TEMPO_SD * steps
-        shared = spread[0] + spread[length] if length else spread[0].copy()
-        scatter = shared[0] + (shared[length] if length else 0.0) + self._scatter / steps + FLOOR * FLOOR
+        # This runs between two decodes: scratch is kept, and single numbers are Python's.
+        shared, gain, logs = self._shared, self._gain, self._logs
+        np.add(spread[0], spread[length] if length else 0.0, out=shared)
+        scatter = shared.item(0) + (shared.item(length) if length else 0.0)
+        scatter += self._scatter / steps + FLOOR * FLOOR
         most = HEARD * math.sqrt(scatter)
-        off = seen - mean[0] - (mean[length] if length else 0.0)
+        off = seen - logs[0] - (logs[length] if length else 0.0)
         beyond = abs(off) - most
-        gain = shared / scatter
-        mean += gain * min(max(off, -most), most)
-        spread -= np.outer(gain, shared)
+        np.divide(shared, scatter, out=gain)
+        spread -= np.multiply(gain[:, None], shared, out=self._product)
+        gain *= min(max(off, -most), most)
+        mean += gain
         if beyond > 0:
             # Right after a change it is the length that costs what it was not known to; later on, the machine's pace.
             which = 0 if length == self._settled else length
             spread[which, which] += SURPRISE * beyond * beyond
         self._settled = length
-        logs = mean.tolist()
-        tempo, logs[0] = logs[0], 0.0
-        self._costs = [math.exp(tempo + beside) for beside in logs]
+        self._logs = logs = mean.tolist()
+        tempo = logs[0]
+        self._costs = [math.exp(tempo), *[math.exp(tempo + beside) for beside in logs[1:]]]
         self.longest = max(self.longest, length)
         times.clear()
 
@@ -125,12 +132,18 @@ class Costs:
         """What a step of this length takes now; of one not tried yet, what the others make likely."""
         return self._costs[length]
 
-    def unsure(self, length: int, beside: int) -> float:
-        """The standard deviation of a length's cost over another's, as a share of it."""
-        spread = self._spread
-        variance = (spread[length, length] if length else 0.0) + (spread[beside, beside] if beside else 0.0)
-        variance -= 2 * spread[length, beside] if length and beside else 0.0
-        return math.sqrt(max(variance, 0.0))
+    def unsure(self, beside: int) -> list[float]:
+        """The standard deviation of each length's cost over that of `beside`, as a share of it."""
+        variances = self._variances.tolist()
+        # A plain step's cost beside a plain step is 1, for certain.
+        variances[0] = 0.0
+        together = self._spread[beside].tolist() if beside else [0.0] * len(variances)
+        together[0] = 0.0
+        own = variances[beside]
+        return [
+            math.sqrt(max(variance + own - 2 * both, 0.0))
+            for variance, both in zip(variances, together, strict=True)
+        ]
 
     def forget(self) -> None:
         """Another text, which may stand at another depth."""

@@ -23,6 +23,8 @@ from llamacpp_tools.rpc.address import identity_port, parse
 
 VERSION: Literal[1] = 1
 ASK_S = 3.0
+# For the mistake of naming the port on which a server says who it is.
+SLIP_S = 1.0
 MOST_BYTES = 64 << 10
 _MACHINE_ID = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
@@ -96,6 +98,10 @@ def ask(address: str, timeout_s: float = ASK_S) -> ServerIdentity:
     try:
         line = _read_line((host, identity_port(port)), timeout_s)
     except OSError as error:
+        if _identity_at(host, port) is not None:
+            raise NoAnswer(
+                f"{address} is where the RPC server {host}:{port - 1} says who it is: name the server's own port"
+            ) from None
         why = "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
         raise NoAnswer(
             f"the RPC server {address} does not say who it is on port {identity_port(port)} ({why}): start it there "
@@ -108,6 +114,13 @@ def ask(address: str, timeout_s: float = ASK_S) -> ServerIdentity:
             f"what answers on port {identity_port(port)} for the RPC server {address} is no `llt rpc-server` of this "
             "version of llt: start one there, of the same version as here"
         ) from None
+
+
+def _identity_at(host: str, port: int) -> ServerIdentity | None:
+    try:
+        return ServerIdentity.model_validate_json(_read_line((host, port), SLIP_S))
+    except (OSError, pydantic.ValidationError):
+        return None
 
 
 def check_build(address: str, server: ServerIdentity, here: Manifest) -> None:

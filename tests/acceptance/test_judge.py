@@ -132,6 +132,24 @@ def test_every_row_of_a_table_fills_its_columns(told):
     assert found[3].sections[-1][0][0] == "all classes"
 
 
+def test_a_verdict_that_verified_drafts_contradict_is_said_to_be_wrong(lab, document, told):
+    easy = told.acceptance.classes[0]
+    true = lab.drafting(np.array(EASY), easy.best)
+    for tps, said in ((true.decode_tps, False), (0.9 * easy.plain_tps, True)):
+        found = document(*told.cells, true.model_copy(update={"decode_tps": tps}))
+        words = notes(found.model_copy(update={"acceptance": judge(found)}))
+        assert any(each.startswith("The verdict on log does not hold: log, truly") for each in words) == said
+
+
+@pytest.mark.parametrize(("even", "said"), [(-0.1, "below 0"), (0.4, None), (1.2, "above 1")])
+def test_a_break_even_outside_0_to_1_is_explained(told, even, said):
+    easy = told.acceptance.classes[0]
+    for row in easy.returns:
+        row.break_even = even
+    found = [each for each in notes(told) if each.startswith("A break-even")]
+    assert [each.split(" says")[0] for each in found] == ([f"A break-even {said}"] if said else [])
+
+
 def test_notes_name_what_failed_and_what_was_switched(lab, document, told):
     said = notes(told)
     assert "a|b.txt: crashed: GGML_ASSERT(x) failed" in said

@@ -123,6 +123,16 @@ def test_nobody_there():
         knock(where, None)
 
 
+def test_a_box_waits_for_a_scheduler_if_it_is_told_to(start):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    box = start("worker", f"tcp://127.0.0.1:{port}", "--name", "early", "--wait")
+    box.said(rf"no scheduler listens at tcp://127.0.0.1:{port} yet")
+    start("cluster", "scheduler", "--port", str(port))
+    box.said("the box early has joined")
+
+
 def test_a_scheduler_that_others_reach_needs_certificates(llt):
     done = llt("cluster", "scheduler", "--host", "0.0.0.0")
     assert done.returncode == 2 and "TLS is required" in done.stderr

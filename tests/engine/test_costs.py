@@ -56,11 +56,11 @@ def test_what_a_length_costs_beside_the_others_is_learnt_anew_when_it_changes() 
 def test_lengths_that_were_never_timed_are_foretold_and_become_surer() -> None:
     costs, curve = Costs(8), [1000, 1500, 1650, 1800, 1950, 2100, 2250, 2400, 2550]
     timed(costs, *[(0, curve[0])] * 4, *[(1, curve[1])] * 4)
-    vague = costs.unsure(4, 1)
+    vague = costs.unsure(1)[4]
     timed(costs, *[(2, curve[2])] * 4, *[(3, curve[3])] * 4)
     assert not costs.known(4) and costs.longest == 3
     assert costs.of(4) == pytest.approx(curve[4], rel=0.07)
-    assert costs.unsure(4, 3) < vague / 2
+    assert costs.unsure(3)[4] < vague / 2
 
 
 def test_a_cliff_is_not_held_against_the_lengths_before_it() -> None:
@@ -97,7 +97,7 @@ def test_it_tells_lengths_apart_on_a_machine_whose_pace_wanders() -> None:
     for length in range(1, 5):
         found = costs.of(length) / costs.of(0)
         assert found == pytest.approx(beside[length], rel=0.05)
-    assert costs.unsure(3, 2) < 0.03
+    assert costs.unsure(2)[3] < 0.03
 
 
 @given(
@@ -113,4 +113,4 @@ def test_whatever_it_is_told_costs_stay_numbers(limit: int, steps: list[tuple[in
     costs.settle()
     for length in range(limit + 1):
         assert math.isfinite(costs.of(length)) and costs.of(length) >= 0
-        assert costs.unsure(length, 0) >= 0 and (not steps or costs.of(length) > 0)
+        assert costs.unsure(0)[length] >= 0 and (not steps or costs.of(length) > 0)

@@ -24,6 +24,12 @@ def test_nobody_there_is_said_with_what_to_start():
     assert told.value.exit_code == 3
 
 
+def test_the_port_of_the_identity_is_not_the_servers(saying, who):
+    host, port = saying(who.model_dump_json().encode() + b"\n").split(":")
+    with pytest.raises(NoAnswer, match=rf"is where the RPC server {host}:{port} says who it is"):
+        ask(f"{host}:{int(port) + 1}")
+
+
 @pytest.mark.parametrize(
     "said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"{}\n", b"\xff\xfe\n", b"x" * (MOST_BYTES * 2)]
 )
