@@ -311,10 +311,12 @@ class Control:
         """The length that may well be better than the best, as its cost is not known for certain, and is worth most
         then; 0 if there is none, or not enough is left to find out.
         """
-        costs, account = self._costs, self._account or 0.0
+        costs, account, reach = self._costs, self._account or 0.0, self._reach()
+        if self._curiosity <= 0 and all(map(costs.known, range(1, reach + 1))):
+            return 0
         seen, unsure = self._survivors.weight(), costs.unsure(best)
         found, most = 0, 1.0
-        for length in range(1, self._reach() + 1):
+        for length in range(1, reach + 1):
             if length == best:
                 continue
             cost = costs.of(length)
@@ -334,10 +336,7 @@ class Control:
     def _best(self, now: int, expected: list[float]) -> int:
         """The length with most tokens per second of those that were timed; `now`, if none is better by the margin."""
         costs = self._costs
-        rates = [
-            tokens / costs.of(length) if costs.known(length) else 0.0
-            for length, tokens in enumerate(expected)
-        ]
+        rates = costs.rates(expected)
         best = max(range(len(rates)), key=rates.__getitem__)
         margin = self.settings.doubt if best == 0 else self.settings.margin
         # A change has to pay for itself within as many steps as the evidence rests on.

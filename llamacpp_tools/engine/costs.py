@@ -11,8 +11,7 @@ Pure numbers, no clock: times are handed in.
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Sequence
 
 # Times of one length, one after the other, that are taken together.
 TOGETHER = 4
@@ -41,22 +40,13 @@ class Costs:
         Args:
             limit: the longest draft.
         """
-        above = np.array([math.log((length + 1) / 2) for length in range(1, limit + 1)])
-        lengths = np.arange(1, limit + 1, dtype=float)
+        above = [math.log((length + 1) / 2) for length in range(1, limit + 1)]
         # The first is the tempo, the logarithm of a plain step's time; the others what their length costs beside it.
-        self._mean = np.concatenate([[0.0], FIRST + SLOPE * above])
-        self._spread = np.zeros((limit + 1, limit + 1))
-        self._spread[0, 0] = 1e4
-        self._spread[1:, 1:] = (
-            FIRST_SD * FIRST_SD
-            + SLOPE_SD * SLOPE_SD * np.outer(above, above)
-            + STEP_SD * STEP_SD * np.minimum.outer(lengths, lengths)
-            + OWN_SD * OWN_SD * np.eye(limit)
-        )
-        self._variances = self._spread.reshape(-1)[:: limit + 2]
-        self._logs = self._mean.tolist()
-        self._shared, self._gain = np.empty(limit + 1), np.empty(limit + 1)
-        self._product = np.empty((limit + 1, limit + 1))
+        self._mean = [0.0, *(FIRST + SLOPE * each for each in above)]
+        # Lists: between two decodes the caches are cold, and arrays of this size took twice as long there.
+        self._spread = [[1e4] + [0.0] * limit] + [
+            [0.0, *(_together(a, b, above) for b in range(1, limit + 1))] for a in range(1, limit + 1)
+        ]
         self._counts = [0] * (limit + 1)
         self._taken_at = [0] * (limit + 1)
         self._costs = [0.0] * (limit + 1)
@@ -91,28 +81,24 @@ class Costs:
         middle = len(times) // 2
         seen = times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
         mean, spread, steps = self._mean, self._spread, len(times)
-        self._variances += DRIFT_SD * DRIFT_SD * steps
-        spread[0, 0] += TEMPO_SD * TEMPO_SD * steps
-        # This runs between two decodes: scratch is kept, and single numbers are Python's.
-        shared, gain, logs = self._shared, self._gain, self._logs
-        np.add(spread[0], spread[length] if length else 0.0, out=shared)
-        scatter = shared.item(0) + (shared.item(length) if length else 0.0)
-        scatter += self._scatter / steps + FLOOR * FLOOR
+        self._drift(DRIFT_SD * DRIFT_SD * steps, TEMPO_SD * TEMPO_SD * steps)
+        shared = [a + b for a, b in zip(spread[0], spread[length], strict=True)] if length else spread[0][:]
+        scatter = shared[0] + (shared[length] if length else 0.0) + self._scatter / steps + FLOOR * FLOOR
         most = HEARD * math.sqrt(scatter)
-        off = seen - logs[0] - (logs[length] if length else 0.0)
-        beyond = abs(off) - most
-        np.divide(shared, scatter, out=gain)
-        spread -= np.multiply(gain[:, None], shared, out=self._product)
-        gain *= min(max(off, -most), most)
-        mean += gain
+        told = seen - mean[0] - (mean[length] if length else 0.0)
+        off, beyond = min(max(told, -most), most), abs(told) - most
+        for at, each in enumerate(shared):
+            gain = each / scatter
+            mean[at] += gain * off
+            spread[at] = [a - gain * b for a, b in zip(spread[at], shared, strict=True)]
         if beyond > 0:
             # Right after a change it is the length that costs what it was not known to; later on, the machine's pace.
             which = 0 if length == self._settled else length
-            spread[which, which] += SURPRISE * beyond * beyond
+            spread[which][which] += SURPRISE * beyond * beyond
         self._settled = length
-        self._logs = logs = mean.tolist()
-        tempo = logs[0]
-        self._costs = [math.exp(tempo), *[math.exp(tempo + beside) for beside in logs[1:]]]
+        tempo = mean[0]
+        self._costs = [math.exp(tempo + beside) for beside in mean]
+        self._costs[0] = math.exp(tempo)
         self.longest = max(self.longest, length)
         times.clear()
 
@@ -132,13 +118,17 @@ class Costs:
         """What a step of this length takes now; of one not tried yet, what the others make likely."""
         return self._costs[length]
 
+    def rates(self, tokens: Sequence[float]) -> list[float]:
+        """Tokens per ns by length, of what a step of each gives; 0 where it was never timed."""
+        every = zip(tokens, self._costs, self._counts, strict=True)
+        return [expected / cost if count else 0.0 for expected, cost, count in every]
+
     def unsure(self, beside: int) -> list[float]:
         """The standard deviation of each length's cost over that of `beside`, as a share of it."""
-        variances = self._variances.tolist()
+        spread = self._spread
         # A plain step's cost beside a plain step is 1, for certain.
-        variances[0] = 0.0
-        together = self._spread[beside].tolist() if beside else [0.0] * len(variances)
-        together[0] = 0.0
+        variances = [0.0, *(spread[at][at] for at in range(1, len(spread)))]
+        together = [0.0, *spread[beside][1:]] if beside else [0.0] * len(spread)
         own = variances[beside]
         return [
             math.sqrt(max(variance + own - 2 * both, 0.0))
@@ -148,6 +138,16 @@ class Costs:
     def forget(self) -> None:
         """Another text, which may stand at another depth."""
         self.settle()
-        self._variances += DRIFT_OVER_SD * DRIFT_OVER_SD
-        self._spread[0, 0] += TEMPO_OVER_SD * TEMPO_OVER_SD
+        self._drift(DRIFT_OVER_SD * DRIFT_OVER_SD, TEMPO_OVER_SD * TEMPO_OVER_SD)
         self._taken_at = [0] * len(self._taken_at)
+
+    def _drift(self, each: float, tempo: float) -> None:
+        for at, row in enumerate(self._spread):
+            row[at] += each
+        self._spread[0][0] += tempo
+
+
+def _together(a: int, b: int, above: Sequence[float]) -> float:
+    """How two lengths' costs vary together before either was timed."""
+    curve = FIRST_SD * FIRST_SD + SLOPE_SD * SLOPE_SD * above[a - 1] * above[b - 1]
+    return curve + STEP_SD * STEP_SD * min(a, b) + (OWN_SD * OWN_SD if a == b else 0.0)
