@@ -32,8 +32,9 @@ from common import ROOT, machine, show, write_result
 
 from llamacpp_tools.build import manifest
 from llamacpp_tools.engine.context import ContextOptions
-from llamacpp_tools.engine.control import REASONS, Control, Why
+from llamacpp_tools.engine.control import REASONS, Chooser, Why
 from llamacpp_tools.engine.generate import Generation, Limits, Run
+from llamacpp_tools.engine.native_control import control_of
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.ffi.library import open_library
 from llamacpp_tools.models.ballast import Ballast
@@ -147,12 +148,13 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
         arm: Session(library, path, SessionOptions(options, n_max=_n_max(arm), ignore_eos=True))
         for arm in ARMS
     }
-    control = Timed(LIMIT)
+    control = Timed(control_of(library, LIMIT))
     tokenize = sessions[PLAIN].model.tokenize
     _once(sessions, tokenize)
     # As in `engine.generate.go_on`: there is nothing to find, and looking takes milliseconds of a step.
     gc.disable()
     tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    turn_ns = {arm: [0.0] * len(kinds) for arm in ARMS}
     share: Counter[int] = Counter()
     reasons: Counter[int] = Counter()
     changes, tokens = 0, {"texts": texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
@@ -168,6 +170,8 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
             tps[arm].append(
                 1e9 * sum(turn.n_stepped for turn in turns) / sum(turn.decode_ns for turn in turns)
             )
+            for at, turn in enumerate(turns):
+                turn_ns[arm][at] += turn.decode_ns / turn.n_stepped
         for turn in done[AUTO]:
             lengths = turn.step_drafted
             changes += sum(a != b for a, b in itertools.pairwise(lengths))
@@ -181,6 +185,7 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
     return {
         "decode_tps": tps,
         "tokens": tokens,
+        "best_by_turn_over_best": _ceiling({arm: ns for arm, ns in turn_ns.items() if arm != AUTO}),
         "control_share": round(control.own_ns / total, 4),
         "changes_per_text": round(changes / texts, 1),
         "time_share": {str(length): round(ns / total, 4) for length, ns in sorted(share.items())},
@@ -188,33 +193,51 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
     }
 
 
+def _ceiling(turn_ns: dict[str, list[float]]) -> float:
+    """How much faster than the best fixed length one would be that had each turn's best: what a change has to give."""
+    each_best = sum(min(arms) for arms in zip(*turn_ns.values(), strict=True))
+    return round(min(map(sum, turn_ns.values())) / each_best, 4)
+
+
 def _n_max(arm: str) -> int | None:
     return None if arm == PLAIN else LIMIT if arm == AUTO else int(arm)
 
 
-class Timed(Control):
+class Timed:
     """A controller whose own work is timed where it is done: between two decodes, with cold caches."""
 
-    own_ns = 0
+    def __init__(self, control: Chooser) -> None:
+        """As the controller."""
+        self._control = control
+        self.own_ns = 0
+
+    @property
+    def why(self) -> int:
+        """As the controller."""
+        return self._control.why
+
+    def begin(self) -> None:
+        """As the controller."""
+        self._control.begin()
 
     def choose(self) -> int:
         """As the controller."""
         begun = time.perf_counter_ns()
-        length = super().choose()
+        length = self._control.choose()
         self.own_ns += time.perf_counter_ns() - begun
         return length
 
     def told(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
         """As the controller."""
         begun = time.perf_counter_ns()
-        super().told(drafted, accepted, draft_ns, verify_ns)
+        self._control.told(drafted, accepted, draft_ns, verify_ns)
         self.own_ns += time.perf_counter_ns() - begun
 
 
 class Arm:
     """One arm's way through a text, a block of tokens at a time."""
 
-    def __init__(self, name: str, session: Session, control: Control | None) -> None:
+    def __init__(self, name: str, session: Session, control: Chooser | None) -> None:
         """Nothing is generated yet."""
         self.session, self.control, self.n_max = session, control, _n_max(name) or 0
         self.done: list[Generation] = []

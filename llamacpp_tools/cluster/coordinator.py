@@ -12,33 +12,32 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import llamacpp_tools
 from llamacpp_tools.cluster import box, placement
+from llamacpp_tools.cluster.client import Connect
+from llamacpp_tools.cluster.holdings import Holdings
 from llamacpp_tools.cluster.job import Row
-from llamacpp_tools.cluster.link import SILENCE_S, BoxLost, Link, SchedulerLost, alive
+from llamacpp_tools.cluster.link import SILENCE_S, BoxLost, Link, alive
 from llamacpp_tools.cluster.placement import Queue, Task
 from llamacpp_tools.cluster.sinks import BoxSinks
 from llamacpp_tools.errors import BadInput, CheckFailed, Interrupted, LltError
 from llamacpp_tools.models.header import GgufHeader
 from llamacpp_tools.results.measure import Options
-from llamacpp_tools.results.precision import narrow_enough
 from llamacpp_tools.results.provenance import box as in_words
 from llamacpp_tools.results.record import Record
 from llamacpp_tools.results.schema import Provenance
 from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.executor import CellFault
-from llamacpp_tools.sweep.journal import CellHistory, Journal, Ledger, cell_key
-from llamacpp_tools.sweep.order import comparisons
+from llamacpp_tools.sweep.journal import Journal, Ledger, cell_key
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import Plan
 from llamacpp_tools.sweep.protocol import Note, RoundSample
 from llamacpp_tools.sweep.room import Room
-from llamacpp_tools.sweep.runner import DETERMINISTIC, outcome_of
+from llamacpp_tools.sweep.runner import DETERMINISTIC
 from llamacpp_tools.sweep.stop import Stop
 from llamacpp_tools.sweep.validity import check
 
@@ -51,8 +50,6 @@ LOOK_S = 0.5
 TICK_S = 0.25
 # A worker that restarts, or a network that is mended, takes about this long.
 PATIENCE_S = 60.0
-
-Connect = Callable[[], AbstractAsyncContextManager["Client"]]
 
 
 @dataclass
@@ -86,7 +83,8 @@ class Over:
     def __post_init__(self) -> None:
         self._id = secrets.token_hex(6)
         self._count = itertools.count()
-        self._groups = comparisons(self.plan.cells)
+        self._held = Holdings(self.plan, self.journal, self.options)
+        self._groups = self._held.groups
         self._each = self.plan.config.place == "each"
         self._queue = Queue()
         self._links: dict[str, Link] = {}
@@ -94,7 +92,6 @@ class Over:
         self._loops: dict[str, asyncio.Task[None]] = {}
         # Boxes that were sent away, by name with their worker's address: started again, they may try again.
         self._sent_away: dict[tuple[str, str], str] = {}
-        self._where: dict[int, str] = {}
         self._tried: dict[int, set[str]] = {}
         self._checked: set[str] = set()
         self._fatal: LltError | None = None
@@ -127,52 +124,17 @@ class Over:
 
     def outcomes(self) -> list[CellOutcome]:
         """The cells that have begun, each from the one box that its comparison belongs to."""
-        found = []
-        for number, cells in enumerate(self._groups):
-            for name in sorted(self.journal.boxes) if self._each else self._belongs(number):
-                known = [(spec, self._history(spec, name)) for spec in cells]
-                found += [
-                    replace(outcome_of(spec, cell), box=name)
-                    for spec, cell in known
-                    if cell.attempts or cell.status != "ok"
-                ]
-        return sorted(found, key=lambda outcome: outcome.spec.index)
+        return self._held.outcomes(self._each)
 
-    # What is where
-
-    def _history(self, spec: CellSpec, name: str) -> CellHistory:
-        return self.journal.cell(cell_key(spec, self.journal.boxes[name]["identity"]))
-
-    def _rounds(self, number: int, name: str) -> int:
-        return sum(len(self._history(spec, name).rounds) for spec in self._groups[number])
-
-    def _belongs(self, number: int) -> list[str]:
-        """The box whose rounds a comparison's rows show: where it was finished, else where there is most of it."""
-        if number in self._where:
-            return [self._where[number]]
-        begun = [name for name in self.journal.boxes if self._begun(number, name)]
-        return sorted(begun, key=lambda name: -self._rounds(number, name))[:1]
-
-    def _begun(self, number: int, name: str) -> bool:
-        histories = [self._history(spec, name) for spec in self._groups[number]]
-        return any(cell.attempts or cell.status != "ok" for cell in histories)
-
-    def _whole(self, number: int, name: str) -> bool:
-        """Whether a box has measured all of a comparison."""
-        known = [outcome_of(spec, self._history(spec, name)) for spec in self._groups[number]]
-        if not all(outcome.ok and len(outcome.rounds) >= outcome.spec.rounds for outcome in known):
-            return False
-        width = self.options.until_width
-        fewest = min(len(outcome.rounds) for outcome in known)
-        return width is None or fewest >= self.options.most_rounds or narrow_enough(known, width)
+    # What there is to do
 
     def _fill(self) -> None:
         for number, cells in enumerate(self._groups):
-            whole = [name for name in self.journal.boxes if self._whole(number, name)]
+            whole = [name for name in self.journal.boxes if self._held.whole(number, name)]
             if whole:
-                self._where[number] = whole[0]
+                self._held.where[number] = whole[0]
             else:
-                self._queue.add(self._task(number, cells, next(iter(self._belongs(number)), None)))
+                self._queue.add(self._task(number, cells, next(iter(self._held.belongs(number)), None)))
 
     def _task(
         self, number: int, cells: Sequence[CellSpec], home: str | None, only: str | None = None
@@ -195,9 +157,9 @@ class Over:
         return [
             name
             for name in away
-            if any(self._begun(number, name) for number in numbers)
+            if any(self._held.begun(number, name) for number in numbers)
             and not all(
-                self._whole(number, name) or name in self._tried.get(number, ()) for number in numbers
+                self._held.whole(number, name) or name in self._tried.get(number, ()) for number in numbers
             )
         ]
 
@@ -286,7 +248,7 @@ class Over:
 
     def _has_begun(self, name: str) -> bool:
         task = self._queue.running.get(name)
-        return task is not None and name in self.journal.boxes and self._rounds(task.index, name) > 0
+        return task is not None and name in self.journal.boxes and self._held.rounds(task.index, name) > 0
 
     def _send_away(self, name: str, address: str, why: str) -> None:
         self._sent_away[name, address] = why
@@ -351,7 +313,7 @@ class Over:
                 number for number in range(len(self._groups)) if link.name in self._tried.get(number, ())
             ]
             for number, cells in enumerate(self._groups):
-                if number not in tried and not self._whole(number, link.name):
+                if number not in tried and not self._held.whole(number, link.name):
                     self._queue.add(self._task(number, cells, link.name, only=link.name))
             own = sum(spec.rounds for spec in self.plan.cells)
         self.sinks.joined(link.name, in_words(known), own)
@@ -381,7 +343,7 @@ class Over:
         how, reason = answer["how"], str(answer.get("reason", ""))
         if how == "done":
             self._queue.done(name)
-            self._where[task.index] = name
+            self._held.where[task.index] = name
             self._tried.setdefault(task.index, set()).add(name)
             self.sinks.comparison(self.outcomes())
             self._changed.set()
@@ -401,7 +363,7 @@ class Over:
         if name in self._checked:
             return False
         self._checked.add(name)
-        histories = (self._history(spec, name) for spec in self.plan.cells)
+        histories = (self._held.history(spec, name) for spec in self.plan.cells)
         return not any(
             cell.check or {"prefill", "restored"} <= {sample.filled for sample, _ in cell.rounds.values()}
             for cell in histories
@@ -458,26 +420,3 @@ class Over:
         for name in dict.fromkeys(outcome.box for outcome in outcomes):
             found += check([each for each in outcomes if each.box == name], deterministic, full_kv)
         return sorted(found, key=lambda outcome: outcome.spec.index)
-
-
-@contextlib.asynccontextmanager
-async def _closing(client: Client) -> AsyncIterator[Client]:
-    """The client for the body; a scheduler that is gone does not hold up the end."""
-    try:
-        async with asyncio.timeout(30.0):
-            await client
-    except (OSError, TimeoutError) as error:
-        raise SchedulerLost(f"the scheduler cannot be reached ({error})") from None
-    try:
-        yield client
-    finally:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(client.close(timeout=2), 5.0)
-
-
-def options_json(options: Options) -> Row:
-    """The options as they travel."""
-    return asdict(options)
-
-
-connected = _closing

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 
 from llamacpp_tools.cluster import nodes
-from llamacpp_tools.cluster.coordinator import Connect, connected
+from llamacpp_tools.cluster.client import Connect, connected
 from llamacpp_tools.cluster.joining import NAME
 from llamacpp_tools.cluster.security import PORT, ROLES, Address, is_loopback, security
 from llamacpp_tools.errors import BadInput, CheckFailed

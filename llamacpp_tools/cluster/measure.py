@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llamacpp_tools
 from llamacpp_tools.cluster import nodes
-from llamacpp_tools.cluster.coordinator import PATIENCE_S, Connect, Over, connected, options_json
+from llamacpp_tools.cluster.client import Connect, connected
+from llamacpp_tools.cluster.coordinator import PATIENCE_S, Over
 from llamacpp_tools.cluster.link import SILENCE_S
 from llamacpp_tools.cluster.modelsearch import Wanted
 from llamacpp_tools.cluster.parcel import Parcel, pack
@@ -141,7 +142,7 @@ def measure(
             if isinstance(item, FileWorkload)
         },
         "identity": {f"text {workload_label(item)}": text_sha256(item) for item in settings.workloads},
-        "options": options_json(asked),
+        "options": asdict(asked),
     }
 
     def run(journal: Journal, record: Record) -> list[CellOutcome]:

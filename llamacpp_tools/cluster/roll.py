@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from llamacpp_tools.cluster.coordinator import Connect
+from llamacpp_tools.cluster.client import Connect
 from llamacpp_tools.cluster.link import BoxLost, Link, alive
 from llamacpp_tools.cluster.measure import at
 from llamacpp_tools.cluster.security import Address

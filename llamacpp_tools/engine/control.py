@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from llamacpp_tools.engine.costs import Costs
 from llamacpp_tools.engine.survivors import Survivors
@@ -44,6 +45,23 @@ REASONS = {
     Why.REFRESH: "a length timed again",
     Why.EMPTY: "nothing left to spend on drafts",
 }
+
+
+class Chooser(Protocol):
+    """Whoever says how long the next draft is to be: `Control`, or the same in C++ (`native_control`)."""
+
+    @property
+    def why(self) -> int:
+        """Why the length was chosen that `choose` gave last (`Why`)."""
+
+    def begin(self) -> None:
+        """A new text."""
+
+    def choose(self) -> int:
+        """Tokens to draft in the next step."""
+
+    def told(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
+        """What the step did that `choose` was asked for."""
 
 
 @dataclass(frozen=True)

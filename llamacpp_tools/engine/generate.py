@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llamacpp_tools.engine.control import Control
+from llamacpp_tools.engine.control import Chooser
 from llamacpp_tools.engine.decode import BY_AGREEMENT, Decoder, Tick
 
 TICK_NS = 50_000_000
@@ -122,7 +122,7 @@ class Run:
     """
 
     def __init__(
-        self, decoder: Decoder, filled: Filled, limits: Limits, ffi: Any, control: Control | None = None
+        self, decoder: Decoder, filled: Filled, limits: Limits, ffi: Any, control: Chooser | None = None
     ) -> None:
         """Nothing is decoded yet.
 
@@ -207,7 +207,7 @@ def go_on(
     limits: Limits,
     ffi: Any,
     tick: Callable[[int], None] | None = None,
-    control: Control | None = None,
+    control: Chooser | None = None,
 ) -> Generation:
     """Generate after what stands in the caches.
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from llamacpp_tools.closing import Closing
 from llamacpp_tools.engine.bisect import AS_USUAL, Bisect
 from llamacpp_tools.engine.context import Context, ContextOptions
-from llamacpp_tools.engine.control import Control
+from llamacpp_tools.engine.control import Chooser
 from llamacpp_tools.engine.decode import Decoder, MtpDecoder, PlainDecoder, Tick
 from llamacpp_tools.engine.generate import Filled, Generation, Limits, Run, fill, go_on
 from llamacpp_tools.engine.interrupt import interruptible
 from llamacpp_tools.engine.model import ALL_LAYERS, Model
+from llamacpp_tools.engine.native_control import control_of
 from llamacpp_tools.engine.recipe import Recipe
 from llamacpp_tools.engine.sampling import Sampler, Sampling
 from llamacpp_tools.engine.stream import Stream
@@ -82,7 +83,7 @@ class Session(Closing):
         self._draft_model: Model | None = None
         self._decoder: Decoder
         # What it learns of the machine in one text serves the next.
-        self._control = Control(options.n_max) if options.auto and options.n_max else None
+        self._control = self.new_control()
         try:
             if options.n_max is None:
                 self.target = Context(self.model, options.context)
@@ -130,6 +131,11 @@ class Session(Closing):
     def decoder(self) -> Decoder:
         """The decoder of this mode."""
         return self._decoder
+
+    def new_control(self) -> Chooser | None:
+        """What chooses the length of drafts here and knows nothing yet; None unless the session is `auto`."""
+        options = self.options
+        return control_of(self.model.library, options.n_max) if options.auto and options.n_max else None
 
     def generate(
         self,
@@ -191,7 +197,7 @@ class Session(Closing):
         tick: Callable[[int], None] | None = None,
         accepts: Sequence[int] = (),
         drafts: Sequence[int] = (),
-        control: Control | None = None,
+        control: Chooser | None = None,
     ) -> Generation:
         """Generate after what stands in the caches (see `generate.go_on`, and `generate.Limits` for the schedules).
 
@@ -213,8 +219,8 @@ class Session(Closing):
                 f"a draft of {max(drafts)} tokens is longer than n_max, which is {self.options.n_max}"
             )
         limits = self._limits(n_predict, (), accepts, drafts)
-        if control is None and self.options.auto and self.options.n_max:
-            control = Control(self.options.n_max)
+        if control is None:
+            control = self.new_control()
         with interruptible(self.model.library):
             return go_on(self._decoder, filled, limits, self.model.library.ffi, tick, control)
 

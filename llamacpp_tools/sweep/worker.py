@@ -23,7 +23,6 @@ from typing import Any
 from llamacpp_tools.build.manifest import Build, load
 from llamacpp_tools.engine.bisect import Bisect
 from llamacpp_tools.engine.context import ContextOptions
-from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.generate import Filled, Generation
 from llamacpp_tools.engine.model import ALL_LAYERS, OutOfMemory
 from llamacpp_tools.engine.recipe import Recipe
@@ -168,7 +167,7 @@ class _Bench(contextlib.AbstractContextManager["_Bench"]):
         """The round's tokens, those of each turn of a conversation apart."""
         spec, session = self._spec, self._session
         # One for all turns, and a new one each round: a round knows nothing that it did not find out itself.
-        control = Control(spec.n_max) if spec.auto and spec.n_max else None
+        control = session.new_control()
         parts: list[Generation] = []
         left = spec.n_predict
         for turns_left in range(len(self._turns) + 1, 0, -1):

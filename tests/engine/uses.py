@@ -22,7 +22,6 @@ import numpy as np
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine import Context, ContextOptions, Model, Recipe, Sampling, Session, SessionOptions
 from llamacpp_tools.engine.bisect import Bisect
-from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.decode import PlainDecoder
 from llamacpp_tools.engine.sampling import Sampler
 from llamacpp_tools.engine.state import parts_of, restore, save
@@ -89,7 +88,7 @@ def steered(library: Library, path: Path) -> Any:
                 list(stream)
                 texts.append(stream.done.tokens)
                 ties.append(stream.done.ties)
-            control = Control(6) if options.auto else None
+            control = session.new_control()
             prompt = prompt_tokens("narrative", 200, session.model.tokenize, MEASURED_SEED)
             more = prompt_tokens("maintenance_log", 100, session.model.tokenize, MEASURED_SEED)
             filled = session.fill(prompt)

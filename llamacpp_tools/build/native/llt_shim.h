@@ -112,6 +112,18 @@ LLT_API int32_t llt_mtp_watch(struct llt_mtp * mtp, llama_token last, llama_pos 
 LLT_API void llt_mtp_bisect(struct llt_mtp * mtp, bool history, const float * trunk_factors,
         const float * block_factors);
 
+// The length of the next draft, by the rules of `--spec-draft-auto` in the server of the same build. New gives NULL where
+// the tree has no such rules. Ask choose, then say told, once a step; why tells the reason of the last choice.
+struct llt_auto;
+
+LLT_API struct llt_auto * llt_auto_new   (int32_t limit);
+LLT_API void              llt_auto_free  (struct llt_auto * control);
+LLT_API void              llt_auto_begin (struct llt_auto * control);
+LLT_API int32_t           llt_auto_choose(struct llt_auto * control);
+LLT_API int32_t           llt_auto_why   (const struct llt_auto * control);
+LLT_API void              llt_auto_told  (struct llt_auto * control, int32_t drafted, int32_t accepted,
+        int64_t draft_ns, int64_t verify_ns);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,49 @@
+// The draft length that steers itself, by the very rules that the patched server has.
+
+#include "llt_shim.h"
+
+// The patch spec-draft-auto brings it; a tree without it has no rules.
+#if __has_include("speculative-auto.h")
+#    include "speculative-auto.h"
+
+struct llt_auto {
+    common_speculative_auto rules;
+};
+
+llt_auto * llt_auto_new(int32_t limit) {
+    return new llt_auto { common_speculative_auto(limit) };
+}
+
+void llt_auto_free(llt_auto * control) {
+    delete control;
+}
+
+void llt_auto_begin(llt_auto * control) {
+    control->rules.begin();
+}
+
+int32_t llt_auto_choose(llt_auto * control) {
+    return control->rules.choose();
+}
+
+int32_t llt_auto_why(const llt_auto * control) {
+    return control->rules.why;
+}
+
+void llt_auto_told(llt_auto * control, int32_t drafted, int32_t accepted, int64_t draft_ns, int64_t verify_ns) {
+    control->rules.told({{drafted, accepted}}, draft_ns, verify_ns);
+}
+
+#else
+
+llt_auto * llt_auto_new(int32_t) {
+    return nullptr;
+}
+
+void    llt_auto_free  (llt_auto *) {}
+void    llt_auto_begin (llt_auto *) {}
+int32_t llt_auto_choose(llt_auto *) { return 0; }
+int32_t llt_auto_why   (const llt_auto *) { return 0; }
+void    llt_auto_told  (llt_auto *, int32_t, int32_t, int64_t, int64_t) {}
+
+#endif

@@ -1,0 +1,75 @@
+"""Which box has measured what of a plan, by the journal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llamacpp_tools.results.measure import Options
+from llamacpp_tools.results.precision import narrow_enough
+from llamacpp_tools.sweep.cell import CellSpec
+from llamacpp_tools.sweep.journal import CellHistory, Journal, cell_key
+from llamacpp_tools.sweep.order import comparisons
+from llamacpp_tools.sweep.outcome import CellOutcome
+from llamacpp_tools.sweep.plan import Plan
+from llamacpp_tools.sweep.runner import outcome_of
+
+
+class Holdings:
+    """What the boxes have.
+
+    Attributes:
+        groups: the plan's comparisons, each measured whole by one box; they are called by their number.
+        where: by comparison the box that has finished it in this run, or had when it began.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal, options: Options) -> None:
+        """As the journal has it; what it is told later counts as well."""
+        self.groups = comparisons(plan.cells)
+        self.where: dict[int, str] = {}
+        self._journal, self._options = journal, options
+
+    def history(self, spec: CellSpec, name: str) -> CellHistory:
+        """What the box `name` has measured of a cell."""
+        return self._journal.cell(cell_key(spec, self._journal.boxes[name]["identity"]))
+
+    def rounds(self, number: int, name: str) -> int:
+        """Rounds that a box has measured of a comparison, over its cells."""
+        return sum(len(self.history(spec, name).rounds) for spec in self.groups[number])
+
+    def begun(self, number: int, name: str) -> bool:
+        """Whether a box has measured anything of a comparison, or tried to."""
+        histories = [self.history(spec, name) for spec in self.groups[number]]
+        return any(cell.attempts or cell.status != "ok" for cell in histories)
+
+    def whole(self, number: int, name: str) -> bool:
+        """Whether a box has measured all of a comparison."""
+        known = [outcome_of(spec, self.history(spec, name)) for spec in self.groups[number]]
+        if not all(outcome.ok and len(outcome.rounds) >= outcome.spec.rounds for outcome in known):
+            return False
+        width = self._options.until_width
+        fewest = min(len(outcome.rounds) for outcome in known)
+        return width is None or fewest >= self._options.most_rounds or narrow_enough(known, width)
+
+    def belongs(self, number: int) -> list[str]:
+        """The box whose rounds a comparison's rows show: where it was finished, else where there is most of it."""
+        if number in self.where:
+            return [self.where[number]]
+        begun = [name for name in self._journal.boxes if self.begun(number, name)]
+        return sorted(begun, key=lambda name: -self.rounds(number, name))[:1]
+
+    def outcomes(self, each: bool) -> list[CellOutcome]:
+        """The cells that have begun, in the plan's order.
+
+        Args:
+            each: from every box; else from the one that their comparison belongs to.
+        """
+        found = []
+        for number, cells in enumerate(self.groups):
+            for name in sorted(self._journal.boxes) if each else self.belongs(number):
+                known = [(spec, self.history(spec, name)) for spec in cells]
+                found += [
+                    replace(outcome_of(spec, cell), box=name)
+                    for spec, cell in known
+                    if cell.attempts or cell.status != "ok"
+                ]
+        return sorted(found, key=lambda outcome: outcome.spec.index)

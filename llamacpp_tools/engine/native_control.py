@@ -1,0 +1,58 @@
+"""The draft length's rules in C++, from the build itself: what `--spec-draft-auto` does in the server beside it.
+
+They are those of `control`, step for step (a test replays both). Between two decodes the caches are cold, and Python takes
+several times as long there: of a step of a millisecond that is a share to be seen.
+"""
+
+from __future__ import annotations
+
+from llamacpp_tools.engine.control import Chooser, Control
+from llamacpp_tools.ffi.library import Library
+
+
+class NativeControl:
+    """Chooses the draft length of each step of one sequence (see `control.Control`)."""
+
+    def __init__(self, library: Library, limit: int) -> None:
+        """Nothing is known.
+
+        Args:
+            library: of a build with the patch spec-draft-auto.
+            limit: the longest draft, in tokens, at least 1.
+
+        Raises:
+            ValueError: the library has no rules.
+        """
+        ffi, lib = library.ffi, library.lib
+        made = lib.llt_auto_new(limit)
+        if made == ffi.NULL:
+            raise ValueError("the library was built without the patch spec-draft-auto")
+        self.limit = limit
+        self._pointer = ffi.gc(made, lib.llt_auto_free)
+        self._begin, self._choose = lib.llt_auto_begin, lib.llt_auto_choose
+        self._why, self._told = lib.llt_auto_why, lib.llt_auto_told
+
+    def begin(self) -> None:
+        """A new text: what steps cost is kept until it is measured anew, how drafts survive is not."""
+        self._begin(self._pointer)
+
+    @property
+    def why(self) -> int:
+        """Why the length was chosen that `choose` gave last (`control.Why`)."""
+        return int(self._why(self._pointer))
+
+    def choose(self) -> int:
+        """Tokens to draft in the next step, 0 to `limit`."""
+        return int(self._choose(self._pointer))
+
+    def told(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
+        """What the step did that `choose` was asked for (see `control.Control.told`)."""
+        self._told(self._pointer, drafted, accepted, draft_ns, verify_ns)
+
+
+def control_of(library: Library, limit: int) -> Chooser:
+    """A controller that knows nothing: the library's own, or Python's where the library was built without one."""
+    try:
+        return NativeControl(library, limit)
+    except ValueError:
+        return Control(limit)
