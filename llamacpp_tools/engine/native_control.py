@@ -1,7 +1,7 @@
 """The draft length's rules in C++, from the build itself: what `--spec-draft-auto` does in the server beside it.
 
-They are those of `control`, step for step (a test replays both). Between two decodes the caches are cold, and Python takes
-several times as long there: of a step of a millisecond that is a share to be seen.
+They are those of `control`, step for step (a test replays both). Between two decodes the caches are cold, and Python
+takes several times as long there: of a step of a millisecond that is a share to be seen.
 """
 
 from __future__ import annotations
