@@ -15,7 +15,7 @@ from typing import Any
 
 from llamacpp_tools.build.manifest import Build
 
-START_S = 120.0
+START_S, STOP_S = 120.0, 10.0
 
 
 @contextmanager
@@ -62,7 +62,12 @@ def llama_server(build: Build, model: Path, *flags: str, log: Path | None = None
         yield where
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            # Upstream's handler of the signal takes the queue's lock, which the interrupted thread may hold just then.
+            server.kill()
+            server.wait()
 
 
 def completion(
