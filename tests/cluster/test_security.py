@@ -130,7 +130,7 @@ def test_a_box_waits_for_a_scheduler_if_it_is_told_to(start):
     box = start("worker", f"tcp://127.0.0.1:{port}", "--name", "early", "--wait")
     box.said(rf"no scheduler listens at tcp://127.0.0.1:{port} yet")
     start("cluster", "scheduler", "--port", str(port))
-    box.said("the box early has joined")
+    assert box.said("the box early has joined")
 
 
 def test_a_scheduler_that_others_reach_needs_certificates(llt):
