@@ -67,8 +67,8 @@ def of_break_evens(found: Iterable[float]) -> list[str]:
     values, said = list(found), []
     if any(value < 0 for value in values):
         said.append(
-            "A break-even below 0 says that a step with a draft took less time than a plain one: doubt it, and measure "
-            "again on a quiet machine."
+            "A break-even below 0 says that a step with a draft took less time than a plain one: a busy machine's "
+            "figure (measure again), or this backend is slow at decoding a single token."
         )
     if any(value > 1 for value in values):
         said.append("A break-even above 1 says that not even drafts that are all accepted pay.")

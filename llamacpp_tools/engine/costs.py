@@ -97,8 +97,7 @@ class Costs:
             spread[which][which] += SURPRISE * beyond * beyond
         self._settled = length
         tempo = mean[0]
-        self._costs = [math.exp(tempo + beside) for beside in mean]
-        self._costs[0] = math.exp(tempo)
+        self._costs = [math.exp(tempo), *[math.exp(tempo + beside) for beside in mean[1:]]]
         self.longest = max(self.longest, length)
         times.clear()
 
