@@ -2,8 +2,9 @@
 
 #include "llt_shim.h"
 
-// The patch spec-draft-auto brings it; a tree without it has no rules.
-#if __has_include("speculative-auto.h")
+// The patch spec-draft-auto brings it; a tree without it has no rules, and cmake says which it is: of a header that the
+// preprocessor looked for in vain ccache knows nothing, so it would hand a stock build's object to a patched one.
+#ifdef LLT_AUTO_RULES
 #    include "speculative-auto.h"
 
 struct llt_auto {
