@@ -115,16 +115,8 @@ def pair(number: int, config: Path, folder: Path) -> dict[str, Any]:
     return where
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--pairs", type=int, default=6)
-    options.add_argument("--depth", type=int, default=2048)
-    asked = options.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        config = folder / "overhead.yaml"
-        config.write_text(CONFIG.format(depth=asked.depth))
-        pairs = [pair(number, config, folder) for number in range(asked.pairs)]
+def written(pairs: list[dict[str, Any]]) -> Path:
+    """Show and write what the pairs so far say."""
     found = paired([each["over"]["wall_s"] for each in pairs], [each["alone"]["wall_s"] for each in pairs])
     assert found is not None
     box_s = sum(each["over"]["wall_s"] for each in pairs)
@@ -142,7 +134,7 @@ def main() -> None:
             ("of the worker", f"{worker:.2%} of a core"),
         ],
     )
-    path = write_result(
+    return write_result(
         "cluster-overhead",
         {
             "machine": machine(),
@@ -155,6 +147,21 @@ def main() -> None:
             "pairs": pairs,
         },
     )  # fmt: skip
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--pairs", type=int, default=6)
+    options.add_argument("--depth", type=int, default=2048)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        config = folder / "overhead.yaml"
+        config.write_text(CONFIG.format(depth=asked.depth))
+        pairs: list[dict[str, Any]] = []
+        for number in range(asked.pairs):
+            pairs.append(pair(number, config, folder))
+            path = written(pairs)
     print(path)
 
 
