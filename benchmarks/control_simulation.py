@@ -10,6 +10,7 @@ spite: all is accepted until it drafts long, then nothing. For each the speed ag
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,12 +28,15 @@ NOISE = 0.03
 RECORDED = ROOT / "results" / "miniature" / "acceptance_lookahead.json"
 # Step times in ms by draft length. The first two are shared/facts' own measurements of a small model (linear between
 # the lengths that were measured), the third is drawn after the published dense figures at 123k tokens (a step with a
-# draft of 3 takes three plain ones), the last has a kernel that takes eight columns and no more.
-MACHINES = {
-    "attention is all (tiny at 4,096)": (3.11, 6.85, 10.72, 14.59, 18.32, 22.05, 25.78, 29.5, 33.2),
-    "weights are all (q8_0 at 64)": (9.1, 13.46, 14.57, 15.68, 17.29, 18.9, 20.76, 22.6, 24.5),
-    "as published at 123k": (26.96, 45.0, 63.1, 81.2, 99.3, 117.4, 135.5, 153.6, 171.7),
-    "a cliff after 8 columns": (10.0, 11.5, 12.8, 14.0, 15.2, 16.4, 17.5, 18.6, 30.0),
+# draft of 3 takes three plain ones), the next has a kernel that takes eight columns and no more. The last is made up
+# after the miniature: so small that the MTP block takes a twentieth of a step for each token it has to catch up with.
+DEAR = "catching up is dear"
+QUIET = {
+    "attention is all (tiny at 4,096)": Machine((3.11, 6.85, 10.72, 14.59, 18.32, 22.05, 25.78, 29.5, 33.2)),
+    "weights are all (q8_0 at 64)": Machine((9.1, 13.46, 14.57, 15.68, 17.29, 18.9, 20.76, 22.6, 24.5)),
+    "as published at 123k": Machine((26.96, 45.0, 63.1, 81.2, 99.3, 117.4, 135.5, 153.6, 171.7)),
+    "a cliff after 8 columns": Machine((10.0, 11.5, 12.8, 14.0, 15.2, 16.4, 17.5, 18.6, 30.0)),
+    DEAR: Machine((1.0, 1.32, 1.6, 1.75, 2.0, 2.27, 2.55, 2.8, 3.1), catch_up=0.05),
 }
 Text = Callable[[int], list[int]]
 
@@ -40,11 +44,11 @@ Text = Callable[[int], list[int]]
 def main() -> None:
     """Rehearse everything and write what came of it."""
     rows = [
-        _row(kind, text, where, Machine(step_ms, noise=NOISE))
+        _row(kind, text, where, dataclasses.replace(quiet, noise=NOISE))
         for kind, text in _texts()
-        for where, step_ms in MACHINES.items()
+        for where, quiet in QUIET.items()
     ]
-    rows += [_spite(where, Machine(step_ms)) for where, step_ms in MACHINES.items()]
+    rows += [_spite(where, quiet) for where, quiet in QUIET.items()]
     path = write_result(
         "control-simulation", {"what": __doc__, "summary": _summary(rows), "rows": rows, "machine": machine()}
     )
@@ -142,6 +146,12 @@ def _spite(where: str, box: Machine) -> dict[str, Any]:
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    # Where that is dearer than what the account earns, probing costs more than it is allowed to: a case of its own.
+    apart = [row for row in rows if row["machine"] == DEAR]
+    return {**_figures([row for row in rows if row not in apart]), DEAR: _figures(apart)}
+
+
+def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     told = [row for row in rows if "over_best_fixed" in row]
     kinds = {
         "steady": lambda text: text.startswith(("steady", "0.22")),

@@ -8,10 +8,11 @@ takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (
 
 What finding out may cost is bounded. An account begins with the time of a few plain steps, earns a small share of all
 time that passes, and pays for what a step of its length takes beyond the plain steps of the same tokens (a step that is
-faster pays in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a few plain steps no
-step is taken that may cost more than one. So whatever the text does, the time lost against plain decode is never more
-than that share of it, those few steps, and the one that overdrew: by what steps usually take, as a moment in which the
-machine is slow or stalls is no draft's fault.
+faster pays in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a plain step no step
+is taken that may cost more than one. Only where drafts pay by all that is known they may lose a few plain steps more
+before they are given up, and not again until the account is filled: what is not drafted pays nothing back. So whatever
+the text does, the time lost against plain decode is never more than that share of it, those few steps, and the one that
+overdrew: by what steps usually take, as a moment in which the machine is slow or stalls is no draft's fault.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Settings:
         share: part of the time that drafts may lose against plain decode.
         allowance: plain steps that they may lose beside that.
         credit: plain steps by which the account may be overdrawn; nothing new is tried meanwhile.
+        loan: plain steps that drafts which pay by what is known may lose beyond that, once until the account is filled
+            again; so may a probe after what catching up took.
         most: plain steps that earlier gains are good for.
         margin: a length is left for one that promises more than this share above it.
         doubt: drafts are given up only for plain steps that promise more than this share above them: what drafting on
@@ -88,6 +91,7 @@ class Settings:
     share: float = 0.01
     allowance: float = 3.0
     credit: float = 1.0
+    loan: float = 4.0
     most: float = 50.0
     margin: float = 0.01
     doubt: float = 0.06
@@ -122,6 +126,8 @@ _FIRST, _FIRST_WEIGHT = 0.7, 1.0
 _HOPED = tuple((1 - 0.6 ** (n + 1)) / (1 - 0.6) for n in range(65))
 # A step that takes longer than this many times its length's own time was disturbed.
 _DISTURBED = 2.0
+# Misses that a probe is allowed beyond the usual ones, one for each plain step that catching up took, at most.
+_PATIENT = 3
 # What the MTP block needs to catch up with a token that was generated without it, at most, in plain steps.
 _CAUGHT_UP = 0.1
 
@@ -156,6 +162,7 @@ class Control:
         self._spacing = 0
         self._steps = self._plain = 0
         self._account: float | None = None
+        self._lent_at: float | None = None
         self._curiosity = self._pace = self._change = 0.0
         self._probed = False
 
@@ -227,28 +234,42 @@ class Control:
             self._curiosity -= self._change / _BURST
             self._curiosity -= draft_ns + verify_ns - (accepted + 1) * self._pace
         lost = 0.0
-        if drafted and settled and costs.count(drafted) > _BURST:
+        if drafted and settled and costs.count(drafted) > _STEADY:
             # How fast the machine is just now is nobody's fault: a slow moment would pass for a loss.
             lost = costs.of(drafted) - (accepted + 1) * plain
         elif drafted:
-            # Nor is a stall. What the block catches up with is known to take a part of a step for each token.
-            usual = costs.of(drafted) if costs.known(drafted) else (drafted + 1) * plain
+            # Nor is a stall. A length timed but a few times may be dearer than it seems; and what the block catches up
+            # with is known to take a part of a step for each token.
+            usual = costs.of(drafted)
+            if costs.count(drafted) <= _STEADY:
+                usual = max(usual, (drafted + 1) * plain)
             most = _DISTURBED * usual + _CAUGHT_UP * self._plain * plain
             lost = min(draft_ns + verify_ns, most) - (accepted + 1) * plain
         earned = settings.share * (draft_ns + verify_ns)
         self._account = min(self._account + earned - lost, settings.most * plain)
+        if self._account > 0:
+            self._lent_at = None
+        elif self._why is Why.PROBE and self._plain and self._lent_at is None:
+            # What catching up took is spent; the probe is to say what it was spent for.
+            self._lent_at = self._account
+        if self._why is Why.PROBE and self._plain and costs.known(drafted):
+            # And not to end at the first miss if that would be the least of it.
+            self._misses += int(min(max(draft_ns + verify_ns - costs.of(drafted), 0.0) / plain, _PATIENT))
 
     def _may(self, length: int) -> bool:
         """Whether there is something left to spend, or nothing to spend it on.
 
         What pays by all that is known may overdraw the account for a while, and what was begun be brought to its end.
         """
-        costs = self._costs
-        return (
-            length == 0
-            or (self._account or 0.0) > -self.settings.credit * costs.of(0)
-            or (costs.known(length) and costs.of(length) <= costs.of(0))
-        )
+        settings, costs, account = self.settings, self._costs, self._account or 0.0
+        plain = costs.of(0)
+        if length == 0 or account > -settings.credit * plain:
+            return True
+        # What was timed but a few times may be dearer than it seems.
+        if costs.count(length) <= _STEADY:
+            return False
+        lent = self._lent_at is not None and account > self._lent_at - settings.loan * plain
+        return lent or costs.of(length) <= plain
 
     def _try(self, length: int, steps: int, why: Why) -> int:
         self._trial, self._left, self._why = length, steps - 1, why
@@ -289,6 +310,8 @@ class Control:
         settings, costs = self.settings, self._costs
         expected = self._survivors.expected()
         best = self._best(self._now, expected)
+        if not self._may(best) and self._lent_at is None and self._pays(best, expected):
+            self._lent_at = self._account
         if not self._may(best):
             self._spacing = settings.nearest
             return self._stay(0, Why.EMPTY)
@@ -307,6 +330,12 @@ class Control:
         if self._plain_is_old():
             return self._try(0, _BURST, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
+
+    def _pays(self, length: int, expected: list[float]) -> bool:
+        """Whether drafts of this length are worth a loan."""
+        costs = self._costs
+        known = costs.count(length) > _STEADY
+        return known and expected[length] / costs.of(length) > (1 + self.settings.doubt) / costs.of(0)
 
     def _steps_of(self, length: int, expected: list[float]) -> int:
         """Steps of a trial: one time says little, and of a length that is near the best one by all that is known, and

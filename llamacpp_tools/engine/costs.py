@@ -29,6 +29,8 @@ SCATTER, SCATTER_MOST, FLOOR = 0.06, 0.3, 0.07
 # A time may move what is known by so many standard deviations and no further; what lies beyond makes it open again, by
 # this share.
 HEARD, SURPRISE = 2.0, 0.25
+# But by so much more where a length is timed for the first time, if that many steps tell: a stall is one of them.
+NEWS, AGREEING = 2.0, 3
 
 
 class Costs:
@@ -85,6 +87,8 @@ class Costs:
         shared = [a + b for a, b in zip(spread[0], spread[length], strict=True)] if length else spread[0][:]
         scatter = shared[0] + (shared[length] if length else 0.0) + self._scatter / steps + FLOOR * FLOOR
         most = HEARD * math.sqrt(scatter)
+        if steps >= AGREEING and self._counts[length] == steps:
+            most *= NEWS
         told = seen - mean[0] - (mean[length] if length else 0.0)
         off, beyond = min(max(told, -most), most), abs(told) - most
         for at, each in enumerate(shared):

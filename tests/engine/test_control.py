@@ -53,6 +53,19 @@ def test_on_a_text_that_changes_midway_it_beats_every_fixed_length(
     assert auto.tps > best.tps, f"the best fixed length is {length}"
 
 
+def test_where_catching_up_is_dear_drafts_that_pay_are_not_given_up_for_it() -> None:
+    # A probe after a while without drafts overdraws the account by itself, and what is not drafted pays nothing back.
+    machine = Machine((1.0, 1.3, 1.6, 1.75, 2.0, 2.3, 2.6, 2.8, 3.1), 0.08, 0.05, 0.08, noise=0.1, slow=0.3)
+    ratios = []
+    for number in range(8):
+        control = Control(8)
+        for seed in range(4 * number, 4 * number + 4):
+            control.begin()
+            runs = text(0.6, 1500, seed)
+            ratios.append(rehearse(3, runs, machine, seed).ms / rehearse(control, runs, machine, seed).ms)
+    assert min(ratios) > 0.9
+
+
 def test_a_cliff_is_learnt_and_not_stepped_over() -> None:
     went = rehearse(Control(8), text(0.98, 3000), WEIGHTS)
     assert went.time_share[7] > 0.6
@@ -87,7 +100,8 @@ def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
         ms += times[length]
         tokens += accepted + 1
     overdrawn = max(0.0, max(times) - plain)
-    bound = settings.share * ms + (settings.allowance + settings.credit) * plain + overdrawn + 1e-3
+    lent = settings.allowance + settings.credit + settings.loan
+    bound = settings.share * ms + lent * plain + overdrawn + 1e-3
     assert ms - tokens * plain <= bound
 
 
