@@ -30,6 +30,17 @@ def test_a_first_time_that_was_disturbed_is_put_right_by_the_next() -> None:
     assert costs.of(0) == pytest.approx(1000, rel=0.15)
 
 
+def test_a_length_that_costs_unlike_the_others_is_believed_if_its_first_times_agree() -> None:
+    def after(*first: int) -> float:
+        costs = Costs(8)
+        timed(costs, *[(0, 1000)] * 4, *[(1, 800)] * 4, *((3, ns) for ns in first))
+        return costs.of(3) / costs.of(0)
+
+    assert after(8000, 8000, 8000) > 2
+    assert after(8000) < 1.7
+    assert after(8000, 1100, 1100) < 1.6, "a stall"
+
+
 def test_costs_follow_a_depth_that_grows() -> None:
     costs = Costs(2)
     timed(costs, *((1, 1000 + 5 * at) for at in range(200)))
