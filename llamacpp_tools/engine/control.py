@@ -266,10 +266,9 @@ class Control:
         if length == 0 or account > -settings.credit * plain:
             return True
         # What was timed but a few times may be dearer than it seems.
-        if costs.count(length) <= _STEADY:
-            return False
+        count = costs.count(length)
         lent = self._lent_at is not None and account > self._lent_at - settings.loan * plain
-        return lent or costs.of(length) <= plain
+        return (count > _BURST and lent) or (count > _STEADY and costs.of(length) <= plain)
 
     def _try(self, length: int, steps: int, why: Why) -> int:
         self._trial, self._left, self._why = length, steps - 1, why
@@ -334,7 +333,7 @@ class Control:
     def _pays(self, length: int, expected: list[float]) -> bool:
         """Whether drafts of this length are worth a loan."""
         costs = self._costs
-        known = costs.count(length) > _STEADY
+        known = costs.count(length) > _BURST
         return known and expected[length] / costs.of(length) > (1 + self.settings.doubt) / costs.of(0)
 
     def _steps_of(self, length: int, expected: list[float]) -> int:
