@@ -313,7 +313,7 @@ def _in_turns(
 
 def _once(sessions: dict[str, Session], tokenize: Any) -> None:
     """Every session's first decodes, which touch its memory for the first time."""
-    prompt = prompt_tokens("factual", 128, tokenize, MEASURED_SEED - 1)
+    prompt = prompt_tokens("factual", 256, tokenize, MEASURED_SEED - 1)
     for session in sessions.values():
         session.run(prompt, 48)
 
