@@ -153,7 +153,7 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     told = [row for row in rows if "over_best_fixed" in row]
-    kinds = {
+    kinds: dict[str, Callable[[str], bool]] = {
         "steady": lambda text: text.startswith(("steady", "0.22")),
         "changing": lambda text: text.startswith(("switching", "taking", "drifting")),
         "recorded": lambda text: text.startswith("recorded"),

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import llamacpp_tools
-from llamacpp_tools.cluster import box, placement
+from llamacpp_tools.cluster import placement
 from llamacpp_tools.cluster.client import Connect
 from llamacpp_tools.cluster.holdings import Holdings
 from llamacpp_tools.cluster.job import Row
@@ -256,24 +255,8 @@ class Over:
 
     async def _prepared(self, link: Link) -> bool:
         """Have a box get ready; False if it cannot take part."""
-        try:
-            link.about = await link.call(box.greet)
-        except LltError as error:
-            self._send_away(link.name, link.address, str(error))
-            return False
-        except Exception as error:  # whatever another version of llt, or a plain Dask worker, answers with
-            if isinstance(error, BoxLost):
-                raise
-            self._send_away(
-                link.name, link.address, f"it is no box of this version of llt ({type(error).__name__})"
-            )
-            return False
-        version = (link.about["llt_version"], link.about["protocol"])
-        if version != (llamacpp_tools.__version__, box.PROTOCOL):
-            why = (
-                f"it runs llt {version[0]} and this is {llamacpp_tools.__version__}: install the same on both"
-            )
-            self._send_away(link.name, link.address, why)
+        if (why_not := await link.greet()) is not None:
+            self._send_away(link.name, link.address, why_not)
             return False
         self.sinks.doing(link.name, "getting ready", 0, 0)
         order = {
@@ -363,11 +346,7 @@ class Over:
         if name in self._checked:
             return False
         self._checked.add(name)
-        histories = (self._held.history(spec, name) for spec in self.plan.cells)
-        return not any(
-            cell.check or {"prefill", "restored"} <= {sample.filled for sample, _ in cell.rounds.values()}
-            for cell in histories
-        )
+        return not self._held.checked(name)
 
     def _row(self, keys: dict[str, CellSpec], row: Row) -> None:
         try:

@@ -50,6 +50,14 @@ class Holdings:
         fewest = min(len(outcome.rounds) for outcome in known)
         return width is None or fewest >= self._options.most_rounds or narrow_enough(known, width)
 
+    def checked(self, name: str) -> bool:
+        """Whether a box has checked a kept prefill against a true one."""
+        histories = (self.history(spec, name) for group in self.groups for spec in group)
+        return any(
+            cell.check or {"prefill", "restored"} <= {sample.filled for sample, _ in cell.rounds.values()}
+            for cell in histories
+        )
+
     def belongs(self, number: int) -> list[str]:
         """The box whose rounds a comparison's rows show: where it was finished, else where there is most of it."""
         if number in self.where:

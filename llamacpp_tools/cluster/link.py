@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import llamacpp_tools
 from llamacpp_tools.cluster import box
 from llamacpp_tools.cluster.job import LEASE_S, Row
 from llamacpp_tools.errors import CheckFailed, LltError
@@ -75,6 +76,25 @@ class Link:
         finally:
             for each in (asked, gone):
                 each.cancel()
+
+    async def greet(self) -> str | None:
+        """Ask who is there; why it cannot take part, None if it can.
+
+        Raises:
+            BoxLost: no answer.
+        """
+        try:
+            self.about = await self.call(box.greet)
+        except LltError as error:
+            return str(error)
+        except BoxLost:
+            raise
+        except Exception as error:  # whatever another version of llt, or a plain Dask worker, answers with
+            return f"it is no box of this version of llt ({type(error).__name__})"
+        version, own = self.about["llt_version"], llamacpp_tools.__version__
+        if (version, self.about["protocol"]) != (own, box.PROTOCOL):
+            return f"it runs llt {version} and this is {own}: install the same on both"
+        return None
 
     async def run(
         self, job_id: str, order: Row, on_row: Callable[[Row], None], on_progress: Callable[[Row], None]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from llamacpp_tools.engine.context import Context
+from llamacpp_tools.engine.native_control import NativeControl
 from llamacpp_tools.engine.sampling import Sampler
 from llamacpp_tools.ffi.handle import Handle
 
@@ -32,6 +33,7 @@ class Step:
         n_tokens: tokens produced: the accepted ones and the target's own next one.
         n_drafted, n_accepted: 0 without MTP.
         draft_ns, verify_ns: time drafting, and time verifying and rolling back; 0 without MTP.
+        why: why the draft was to be so long (`control.Why`), if a controller said so.
         tied: another token was as likely as the one chosen, within `TIE`; always False with MTP.
     """
 
@@ -40,6 +42,7 @@ class Step:
     n_accepted: int = 0
     draft_ns: int = 0
     verify_ns: int = 0
+    why: int = 0
     tied: bool = False
 
 
@@ -52,7 +55,15 @@ class Decoder(Protocol):
     def append(self, tokens: Sequence[int], pos: int) -> int:
         """Decode more of a prompt at `pos`, after what is there; return the token chosen after it."""
 
-    def step(self, token: int, pos: int, out: Any, n_max: int, n_forced: int = BY_AGREEMENT) -> Step:
+    def step(
+        self,
+        token: int,
+        pos: int,
+        out: Any,
+        n_max: int,
+        n_forced: int = BY_AGREEMENT,
+        control: NativeControl | None = None,
+    ) -> Step:
         """Decode `token` at `pos`; `out` (a C array of tokens) receives what follows it."""
 
     def sample_with(self, sampler: Sampler | None) -> None:
@@ -137,7 +148,15 @@ class PlainDecoder(_Base):
         self._target.clear()
         return self._fill(tokens, 0, tick)
 
-    def step(self, token: int, pos: int, out: Any, n_max: int = 0, n_forced: int = BY_AGREEMENT) -> Step:
+    def step(
+        self,
+        token: int,
+        pos: int,
+        out: Any,
+        n_max: int = 0,
+        n_forced: int = BY_AGREEMENT,
+        control: NativeControl | None = None,
+    ) -> Step:
         """Decode `token` at `pos`; `out[0]` becomes the token chosen after it.
 
         Raises:
@@ -195,18 +214,29 @@ class MtpDecoder(_Base):
         row = self._lib.llt_mtp_carried(self.handle)
         return memoryview(self._ffi.buffer(row, n_embd * self._ffi.sizeof("float"))).cast("B")
 
-    def step(self, token: int, pos: int, out: Any, n_max: int, n_forced: int = BY_AGREEMENT) -> Step:
+    def step(
+        self,
+        token: int,
+        pos: int,
+        out: Any,
+        n_max: int,
+        n_forced: int = BY_AGREEMENT,
+        control: NativeControl | None = None,
+    ) -> Step:
         """Draft up to `n_max` tokens after `token` (which stands at `pos`) and verify them.
 
         `out` must have room for `n_max + 1` tokens and receives `n_tokens` of the returned step. With `n_forced` not
-        negative that many drafted tokens are accepted, whatever the target says: the text means nothing then.
+        negative that many drafted tokens are accepted, whatever the target says: the text means nothing then. A
+        `control` says how many to draft, at most `n_max`, and is told what came of it.
 
         Raises:
             LltError: a decode failed, or the recurrent state could not be rolled back.
         """
         self._ready()
-        told = self._told
-        status = self._lib.llt_mtp_step(self.handle, token, pos, n_max, self._p_min, n_forced, out, told)
+        told, steered = self._told, self._ffi.NULL if control is None else control.pointer
+        status = self._lib.llt_mtp_step(
+            self.handle, steered, token, pos, n_max, self._p_min, n_forced, out, told
+        )
         if status == _ROLLBACK_REFUSED:
             raise self._target.failed(
                 status, f"the rollback of {told.n_drafted - told.n_accepted} tokens at position {pos}"
@@ -220,6 +250,7 @@ class MtpDecoder(_Base):
         step.n_tokens = told.n_accepted + 1
         step.draft_ns = told.draft_ns
         step.verify_ns = told.verify_ns
+        step.why = told.why
         return step
 
     def watch(self, token: int, pos: int, n_draft: int, drafted: Any, out: Any) -> Step:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llamacpp_tools.engine.control import Chooser
 from llamacpp_tools.engine.decode import BY_AGREEMENT, Decoder, Tick
+from llamacpp_tools.engine.native_control import NativeControl
 
 TICK_NS = 50_000_000
 
@@ -159,17 +160,19 @@ class Run:
         forced = itertools.cycle(limits.accepts or (BY_AGREEMENT,))
         schedule = itertools.cycle(limits.drafts or (limits.n_max,))
         control, why = self._control, self._why
-        choose = schedule.__next__ if control is None else control.choose
+        native = control if isinstance(control, NativeControl) else None
+        beside = None if native is not None else control
+        choose = schedule.__next__ if beside is None else beside.choose
         pos = self._filled.n_prompt
         yield tokens[:1]
         while len(tokens) < limits.n_predict and tokens[-1] not in ends:
             n_forced = next(forced)
             at = clock()
             n_max = min(choose(), limits.n_predict - len(tokens) - 1)
-            step = decode(tokens[-1], pos, out, n_max, n_forced)
-            if control is not None:
-                why.append(control.why)
-                control.told(step.n_drafted, step.n_accepted, step.draft_ns, step.verify_ns)
+            step = decode(tokens[-1], pos, out, n_max, n_forced, native)
+            if beside is not None:
+                step.why = beside.why
+                beside.told(step.n_drafted, step.n_accepted, step.draft_ns, step.verify_ns)
             self._step_ns.append(clock() - at)
             made = unpack(out, step.n_tokens)
             pos += step.n_tokens
@@ -179,6 +182,8 @@ class Run:
             if ends and not ends.isdisjoint(made):
                 made = made[: next(index for index, token in enumerate(made) if token in ends) + 1]
             tokens.extend(made)
+            if control is not None:
+                why.append(step.why)
             if drafting:
                 self._drafted.append(step.n_drafted)
                 self._accepted.append(step.n_accepted)

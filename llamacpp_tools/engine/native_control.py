@@ -1,7 +1,8 @@
 """The draft length's rules in C++, from the build itself: what `--spec-draft-auto` does in the server beside it.
 
-They are those of `control`, step for step (a test replays both). Between two decodes the caches are cold, and Python
-takes several times as long there: of a step of a millisecond that is a share to be seen.
+They are those of `control`, step for step (a test replays both). A decoder asks and tells them within the call of its
+step (`decode.MtpDecoder.step`): between two decodes the caches are cold, and Python takes several times as long there.
+Of a step of a millisecond that is a share to be seen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from llamacpp_tools.ffi.library import Library
 
 
 class NativeControl:
-    """Chooses the draft length of each step of one sequence (see `control.Control`)."""
+    """Chooses the draft length of each step of one sequence (see `control.Control`).
+
+    Attributes:
+        pointer: what the C side calls it by.
+    """
 
     def __init__(self, library: Library, limit: int) -> None:
         """Nothing is known.
@@ -28,26 +33,32 @@ class NativeControl:
         if made == ffi.NULL:
             raise ValueError("the library was built without the patch spec-draft-auto")
         self.limit = limit
-        self._pointer = ffi.gc(made, lib.llt_auto_free)
+        self.pointer = ffi.gc(made, lib.llt_auto_free)
         self._begin, self._choose = lib.llt_auto_begin, lib.llt_auto_choose
         self._why, self._told = lib.llt_auto_why, lib.llt_auto_told
+        self._own_ns = lib.llt_auto_own_ns
+
+    @property
+    def own_ns(self) -> int:
+        """Time that choosing and being told have taken since it was made."""
+        return int(self._own_ns(self.pointer))
 
     def begin(self) -> None:
         """A new text: what steps cost is kept until it is measured anew, how drafts survive is not."""
-        self._begin(self._pointer)
+        self._begin(self.pointer)
 
     @property
     def why(self) -> int:
         """Why the length was chosen that `choose` gave last (`control.Why`)."""
-        return int(self._why(self._pointer))
+        return int(self._why(self.pointer))
 
     def choose(self) -> int:
         """Tokens to draft in the next step, 0 to `limit`."""
-        return int(self._choose(self._pointer))
+        return int(self._choose(self.pointer))
 
     def told(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int) -> None:
         """What the step did that `choose` was asked for (see `control.Control.told`)."""
-        self._told(self._pointer, drafted, accepted, draft_ns, verify_ns)
+        self._told(self.pointer, drafted, accepted, draft_ns, verify_ns)
 
 
 def control_of(library: Library, limit: int) -> Chooser:

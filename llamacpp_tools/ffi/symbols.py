@@ -66,6 +66,7 @@ FUNCTIONS = (
     "llt_auto_choose",
     "llt_auto_free",
     "llt_auto_new",
+    "llt_auto_own_ns",
     "llt_auto_told",
     "llt_auto_why",
     "llt_context_bytes",

@@ -31,6 +31,7 @@ from llamacpp_tools.stack.export import (
 from llamacpp_tools.stack.git import Git
 from llamacpp_tools.stack.lock import hold
 from llamacpp_tools.stack.patchfile import parse_patch
+from llamacpp_tools.stack.reapply import Reapplied, reapply
 from llamacpp_tools.stack.rebase import rebase
 from llamacpp_tools.stack.resume import Record
 from llamacpp_tools.stack.series import Entry, Patch, Series, load_series, undeclared, upstream_of
@@ -116,7 +117,7 @@ def refresh(upstream: Upstream, series: Series, wish: Wish | None = None) -> Ref
         base = record.base if record is not None else found.commit
         before = _before(upstream, series, found, wish)
         patches = _patches(git, series, record, before, base, wish)
-        after = _settled(git, base, patches, wish)
+        after = reapply(git, base, patches, wish.drop)
         # A branch or a path names something else tomorrow: what the files are for is the commit.
         version = label if upstream.version(label) is not None else base
         refreshed = _write(git, series, wish, label, version, before, after, tree_dir)
@@ -311,60 +312,6 @@ def _new_entry(git: Git, commit: str, series: Series, before: Sequence[Entry]) -
     )
 
 
-@dataclass(frozen=True)
-class _Settled:
-    """The new series applied: its patches as they are written, and their commits."""
-
-    patches: tuple[Patch, ...]
-    applied: Applied
-
-
-def _settled(git: Git, base: str, patches: Sequence[Patch], wish: Wish) -> _Settled:
-    """Apply the new texts and export them again, until that gives the same bytes (a drop moves the others)."""
-    bare = repository()
-    applied = _applied_in_full(bare, base, patches, wish)
-    if not wish.drop:
-        if applied.tree != git.tree_of("HEAD"):
-            raise CheckFailed("the exported commits do not give the tree's own content: nothing was written")
-        originals = commits_between(git, base, git.text("rev-parse", "HEAD"))
-        for original, outcome in zip(originals, applied.outcomes, strict=True):
-            _require_same_words(git, original, str(outcome.commit))
-    again = [_exported(bare, outcome.patch, str(outcome.commit)) for outcome in applied.outcomes]
-    applied = _applied_in_full(bare, base, again, wish)
-    for patch, outcome in zip(again, applied.outcomes, strict=True):
-        if export(bare, str(outcome.commit)) != patch.file.raw:
-            raise CheckFailed(
-                f"{patch.name} does not export to the same bytes twice: make its commit message plain text"
-            )
-    return _Settled(tuple(again), applied)
-
-
-def _exported(git: Git, patch: Patch, commit: str) -> Patch:
-    return Patch(patch.entry, parse_patch(patch.file.path, export(git, commit)))
-
-
-def _applied_in_full(git: Git, base: str, patches: Sequence[Patch], wish: Wish) -> Applied:
-    applied = apply_series(git, base, patches)
-    for outcome in applied.outcomes:
-        if not outcome.status.applies:
-            without = f" without {', '.join(wish.drop)}" if wish.drop else ""
-            raise CheckFailed(
-                f"{outcome.patch.name} does not apply{without} ({outcome.status}, {outcome.detail}): nothing was"
-                " written" + ("; drop it too, or change its commit in the tree first" if wish.drop else "")
-            )
-    return applied
-
-
-def _require_same_words(git: Git, original: str, commit: str) -> None:
-    # A mail ends its message at a line of dashes or at a diff, and the rest would be lost without a word.
-    one, two = (git.text("show", "--no-patch", "--format=%B", each).split() for each in (original, commit))
-    if one != two:
-        raise CheckFailed(
-            f"the message of {original[:12]} ({subject(git, original)}) does not survive as a patch file: take"
-            " lines that begin with `---` or `diff -`, and a [PATCH] mark, out of it"
-        )
-
-
 def _write(
     git: Git,
     series: Series,
@@ -372,7 +319,7 @@ def _write(
     label: str,
     version: str,
     before: Applied,
-    after: _Settled,
+    after: Reapplied,
     tree_dir: Path,
 ) -> Refreshed:
     folder = wish.out or series.folder

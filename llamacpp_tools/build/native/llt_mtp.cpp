@@ -10,9 +10,9 @@
 #include "llama-ext.h"
 #include "llt_batch.h"
 #include "llt_choice.h"
+#include "llt_clock.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -26,11 +26,6 @@ llama_batch batch_with_both(int32_t n_tokens, int32_t n_embd) {
     llama_batch batch = llama_batch_init(n_tokens, n_embd, 1);
     batch.token = (llama_token *) std::malloc(sizeof(llama_token) * n_tokens);
     return batch;
-}
-
-int64_t now_ns() {
-    using namespace std::chrono;
-    return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
 // The top token's share among the ten largest logits: what upstream's draft sampler calls its probability.
@@ -264,13 +259,17 @@ static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, int3
     return 0;
 }
 
-int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min, int32_t n_forced,
-        llama_token * out, llt_mtp_told * told) {
+int32_t llt_mtp_step(llt_mtp * mtp, llt_auto * control, llama_token last, llama_pos pos, int32_t n_max, float p_min,
+        int32_t n_forced, llama_token * out, llt_mtp_told * told) {
     *told = {};
+    if (control != nullptr) {
+        n_max = std::min(n_max, llt_auto_choose(control));
+        told->why = llt_auto_why(control);
+    }
 
-    const int64_t t0 = now_ns();
+    const int64_t t0 = llt_now_ns();
     told->status_draft = draft_tokens(mtp, last, pos, std::min(n_max, mtp->n_max), p_min, told);
-    const int64_t t1 = now_ns();
+    const int64_t t1 = llt_now_ns();
     told->draft_ns = t1 - t0;
     if (told->status_draft != 0) {
         return told->status_draft;
@@ -280,13 +279,19 @@ int32_t llt_mtp_step(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_m
     if (told->status_target == 0) {
         // What was rejected leaves both caches. In the draft context also the accepted guesses go: they were
         // made from its own hidden rows, and the trunk's rows for them wait in `pending`.
-        const bool kept = llama_memory_seq_rm(llama_get_memory(mtp->target), 0, pos + 1 + told->n_accepted, -1);
-        llama_memory_seq_rm(llama_get_memory(mtp->draft), 0, pos + 1, -1);
-        if (!kept) {
+        // Only where something was rejected or guessed: a cache looks through all its cells for what is to go.
+        if (told->n_accepted < told->n_drafted &&
+                !llama_memory_seq_rm(llama_get_memory(mtp->target), 0, pos + 1 + told->n_accepted, -1)) {
             told->status_target = -100;
         }
+        if (told->n_drafted > 0) {
+            llama_memory_seq_rm(llama_get_memory(mtp->draft), 0, pos + 1, -1);
+        }
     }
-    told->verify_ns = now_ns() - t1;
+    told->verify_ns = llt_now_ns() - t1;
+    if (control != nullptr && told->status_target == 0) {
+        llt_auto_told(control, told->n_drafted, told->n_accepted, told->draft_ns, told->verify_ns);
+    }
     return told->status_target;
 }
 
@@ -294,9 +299,9 @@ int32_t llt_mtp_watch(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_
         llama_token * next, llt_mtp_told * told) {
     *told = {};
 
-    const int64_t t0 = now_ns();
+    const int64_t t0 = llt_now_ns();
     told->status_draft = draft_tokens(mtp, last, pos, std::min(n_draft, mtp->n_max), 0.0f, told);
-    const int64_t t1 = now_ns();
+    const int64_t t1 = llt_now_ns();
     told->draft_ns = t1 - t0;
     if (told->status_draft != 0) {
         return told->status_draft;
@@ -308,6 +313,6 @@ int32_t llt_mtp_watch(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_
     // Verified is nothing: the target decodes `last` alone, as plain decode does.
     llt_mtp_told plain = {};
     told->status_target = verify_draft(mtp, last, pos, 0, next, &plain);
-    told->verify_ns = now_ns() - t1;
+    told->verify_ns = llt_now_ns() - t1;
     return told->status_target;
 }

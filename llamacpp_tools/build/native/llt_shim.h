@@ -63,6 +63,7 @@ LLT_API bool llt_plain_tied(const struct llt_plain * plain, float within);
 // MTP draft and verify, one sequence, drafts greedy. The target context must have been made with n_rs_seq >= n_max,
 // the draft context with ctx_type MTP on the same model.
 struct llt_mtp;
+struct llt_auto;
 
 struct llt_mtp_told {
     int32_t n_drafted;    // tokens that the MTP block proposed
@@ -71,6 +72,7 @@ struct llt_mtp_told {
     int32_t status_target;
     int64_t draft_ns;     // time spent drafting
     int64_t verify_ns;    // time spent in the target's verification
+    int32_t why;          // why the draft was to be so long, if a controller said so (llt_auto_why)
 };
 
 // n_batch: the largest prefill chunk; n_max: the largest draft; `banned` is copied.
@@ -98,8 +100,10 @@ LLT_API float * llt_mtp_carried(struct llt_mtp * mtp);
 // out receives n_accepted + 1 tokens: the accepted ones and the target's own next one.
 // n_forced >= 0: accept that many drafted tokens (at most all) whatever the target says; the text means nothing then,
 // and what a step costs can be measured for any acceptance.
-LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
-        int32_t n_forced, llama_token * out, struct llt_mtp_told * told);
+// With a control, which stays the caller's, it says how many to draft, at most n_max, and is told what came of it: in the
+// same call, as a caller's own code between two decodes is run with cold caches. NULL for n_max each time.
+LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, struct llt_auto * control, llama_token last, llama_pos pos,
+        int32_t n_max, float p_min, int32_t n_forced, llama_token * out, struct llt_mtp_told * told);
 
 // Watch without stepping in: draft n_draft tokens after `last` (which stands at pos) into `drafted`, forget them, and
 // have the target decode `last` alone; *next is the token chosen after it. The text is that of plain decode.
@@ -114,8 +118,6 @@ LLT_API void llt_mtp_bisect(struct llt_mtp * mtp, bool history, const float * tr
 
 // The length of the next draft, by the rules of `--spec-draft-auto` in the server of the same build. New gives NULL where
 // the tree has no such rules. Ask choose, then say told, once a step; why tells the reason of the last choice.
-struct llt_auto;
-
 LLT_API struct llt_auto * llt_auto_new   (int32_t limit);
 LLT_API void              llt_auto_free  (struct llt_auto * control);
 LLT_API void              llt_auto_begin (struct llt_auto * control);
@@ -123,6 +125,9 @@ LLT_API int32_t           llt_auto_choose(struct llt_auto * control);
 LLT_API int32_t           llt_auto_why   (const struct llt_auto * control);
 LLT_API void              llt_auto_told  (struct llt_auto * control, int32_t drafted, int32_t accepted,
         int64_t draft_ns, int64_t verify_ns);
+
+// Time that choose and told have taken since it was made.
+LLT_API int64_t           llt_auto_own_ns(const struct llt_auto * control);
 
 #ifdef __cplusplus
 }
