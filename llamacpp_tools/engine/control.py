@@ -128,6 +128,9 @@ _HOPED = tuple((1 - 0.6 ** (n + 1)) / (1 - 0.6) for n in range(65))
 _DISTURBED = 2.0
 # Misses that a probe is allowed beyond the usual ones, one for each plain step that catching up took, at most.
 _PATIENT = 3
+# Tokens that what catching up takes is known by, and the part of a plain step that a probe's first step may take
+# longer for other reasons.
+_CATCHING_MEMORY, _NO_NEWS = 512, 0.5
 # What the MTP block needs to catch up with a token that was generated without it, at most, in plain steps.
 _CAUGHT_UP = 0.1
 
@@ -148,6 +151,8 @@ class Control:
         self.limit = limit
         self.settings = settings or Settings()
         self._costs = Costs(limit)
+        # What catching up took beyond a step's usual time, in plain steps, and the tokens that it was for.
+        self._caught_up = self._caught_up_with = 0.0
         self.begin()
 
     def begin(self) -> None:
@@ -233,7 +238,7 @@ class Control:
             # The way back is a change as well.
             self._curiosity -= self._change / _BURST
             self._curiosity -= draft_ns + verify_ns - (accepted + 1) * self._pace
-        lost = 0.0
+        lost = most = 0.0
         if drafted and settled and costs.count(drafted) > _STEADY:
             # How fast the machine is just now is nobody's fault: a slow moment would pass for a loss.
             lost = costs.of(drafted) - (accepted + 1) * plain
@@ -253,8 +258,12 @@ class Control:
             # What catching up took is spent; the probe is to say what it was spent for.
             self._lent_at = self._account
         if self._why is Why.PROBE and self._plain and costs.known(drafted):
+            over = (min(draft_ns + verify_ns, most) - costs.of(drafted)) / plain
             # And not to end at the first miss if that would be the least of it.
-            self._misses += int(min(max(draft_ns + verify_ns - costs.of(drafted), 0.0) / plain, _PATIENT))
+            self._misses += int(min(max(over, 0.0), _PATIENT))
+            keep = 1 - min(self._plain / _CATCHING_MEMORY, 1)
+            self._caught_up = keep * self._caught_up + over - _NO_NEWS
+            self._caught_up_with = keep * self._caught_up_with + self._plain
 
     def _may(self, length: int) -> bool:
         """Whether there is something left to spend, or nothing to spend it on.
@@ -300,10 +309,16 @@ class Control:
         length = 1 if first else max(range(1, self._reach() + 1), key=lambda n: _HOPED[n] / costs.of(n))
         # What a probe that finds nothing takes beyond plain steps; a length never timed may cost anything.
         price = self._misses * (costs.of(0) if first else max(costs.of(length) - costs.of(0), 0.0))
+        price += self._catching_up() * costs.of(0)
         if account < price or self._plain < self._spacing:
             return self._stay(0)
         self._probed = True
         return self._try(length, settings.probe, Why.PROBE)
+
+    def _catching_up(self) -> float:
+        """Plain steps that catching up would take with what is more than the tokens between two usual probes."""
+        tokens = max(self._plain - self.settings.furthest, 0)
+        return tokens * max(self._caught_up, 0.0) / max(self._caught_up_with, 1.0)
 
     def _drafting(self) -> int:
         settings, costs = self.settings, self._costs

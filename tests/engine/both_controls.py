@@ -25,7 +25,8 @@ def played(control: Chooser, seed: int, limit: int) -> Iterator[Choice]:
     rng = random.Random(seed)
     plain, row, draft = 5e6, rng.uniform(0.05, 0.9) * 5e6, rng.uniform(0.02, 0.4) * 5e6
     cliff = rng.choice([2, 4, limit + 1])
-    alpha = rng.random()
+    catching_up, waiting = rng.choice([0.0, 0.05]) * plain, 0
+    alpha = rng.choice([0.05, rng.random()])
     for number in range(STEPS):
         if number == ANEW:
             control.begin()
@@ -40,6 +41,8 @@ def played(control: Chooser, seed: int, limit: int) -> Iterator[Choice]:
         noise = rng.lognormvariate(0, 0.05) * (20 if rng.random() < 0.01 else 1)
         verify = int((plain + row * drafted + plain * (drafted >= cliff)) * noise)
         spent = int(draft * drafted * noise) if drafted else int(plain / 3) * (rng.random() < 0.01)
+        spent += int(catching_up * waiting) if drafted else 0
+        waiting = 0 if drafted else waiting + 1
         control.told(drafted, accepted, spent, verify)
 
 

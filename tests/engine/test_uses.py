@@ -76,6 +76,16 @@ def test_a_steered_draft_length_gives_the_text_of_plain_decode(use: Use, model: 
     assert max(auto["drafted"]) >= 1
 
 
+def test_a_step_that_is_steered_within_its_call_does_what_the_rules_say(use: Use) -> None:
+    found = use("told", miniature())
+    for wanted, why, drafted, said in found["chosen"]:
+        assert (drafted, said) == (wanted, why)
+    assert len({drafted for _, _, drafted, _ in found["chosen"]}) > 2 and found["reasons"] > 1
+    assert found["last"] == 0
+    # 500 calls of some hundred nanoseconds, on a machine that may be slow.
+    assert 1e4 < found["own_ns"] < 1e8
+
+
 def test_acceptance_can_be_forced(use: Use) -> None:
     none, every, mixed = use("forced")
     # 81 tokens, the first from the prefill: 80 steps of one token, 16 of five.

@@ -22,7 +22,9 @@ import numpy as np
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine import Context, ContextOptions, Model, Recipe, Sampling, Session, SessionOptions
 from llamacpp_tools.engine.bisect import Bisect
+from llamacpp_tools.engine.control import Control
 from llamacpp_tools.engine.decode import PlainDecoder
+from llamacpp_tools.engine.native_control import NativeControl
 from llamacpp_tools.engine.sampling import Sampler
 from llamacpp_tools.engine.state import parts_of, restore, save
 from llamacpp_tools.errors import LltError
@@ -104,6 +106,25 @@ def steered(library: Library, path: Path) -> Any:
                 "n_max": first.n_max,
             }  # fmt: skip
     return found
+
+
+def told(library: Library, path: Path) -> Any:
+    """Steps steered within their own call, and what Python's rules choose that are told the same times."""
+    chosen, kinds = [], set()
+    with Session(library, path, SessionOptions(ContextOptions(n_ctx=2560), n_max=6)) as session:
+        filled = session.fill(prompt_tokens("maintenance_log", 200, session.model.tokenize, MEASURED_SEED))
+        within, beside = NativeControl(library, 6), Control(6)
+        token, pos, out = filled.token, filled.n_prompt, library.ffi.new("llama_token[]", 7)
+        for _ in range(250):
+            wanted = beside.choose()
+            step = session.decoder.step(token, pos, out, 6, control=within)
+            chosen.append([wanted, int(beside.why), step.n_drafted, step.why])
+            kinds.add(step.why)
+            beside.told(step.n_drafted, step.n_accepted, step.draft_ns, step.verify_ns)
+            token, pos = out[step.n_tokens - 1], pos + step.n_tokens
+        # A text that is to end lets the last draft be no longer than what is left of it.
+        last = session.decoder.step(token, pos, out, 0, control=within)
+    return {"chosen": chosen, "last": last.n_drafted, "own_ns": within.own_ns, "reasons": len(kinds)}
 
 
 def forced(library: Library, path: Path) -> Any:
