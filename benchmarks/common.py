@@ -14,7 +14,8 @@ from rich.table import Table
 
 import llamacpp_tools
 from llamacpp_tools.files import write_text_atomic
-from llamacpp_tools.results.provenance import checkout_state, cpu_info
+from llamacpp_tools.processor import cpu_info
+from llamacpp_tools.results.provenance import checkout_state
 from llamacpp_tools.stack.git import Git
 
 ROOT = Path(__file__).resolve().parent.parent

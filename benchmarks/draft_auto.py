@@ -232,7 +232,8 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
 def _ceiling(turn_ns: dict[str, list[float]]) -> float:
     """How much faster than the best fixed length one would be that had each turn's best: what a change has to give."""
     each_best = sum(min(arms) for arms in zip(*turn_ns.values(), strict=True))
-    return round(min(sum(arms) for arms in turn_ns.values()) / each_best, 4)
+    best: float = min(sum(arms) for arms in turn_ns.values()) / each_best
+    return round(best, 4)
 
 
 def _n_max(arm: str) -> int | None:

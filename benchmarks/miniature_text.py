@@ -47,7 +47,7 @@ def records(text: str) -> tuple[int, int]:
 
     def is_record(line: str) -> bool:
         try:
-            return json.loads(line).keys() == KEYS
+            return bool(json.loads(line).keys() == KEYS)
         except (ValueError, AttributeError):
             return False
 
@@ -117,8 +117,8 @@ def main() -> None:
     checks: dict[str, Any] = {}
     for name, (kind, check) in CHECKS.items():
         pairs = [check(text) for text in texts[kind]]
-        good, whole = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-        checks[name] = {"good": good, "of": whole, "share": round(good / whole, 4) if whole else None}
+        good, of = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+        checks[name] = {"good": good, "of": of, "share": round(good / of, 4) if of else None}
     path = write_result(
         "miniature-text",
         {

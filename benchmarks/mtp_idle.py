@@ -42,7 +42,7 @@ def main() -> None:
             for model in MODELS:
                 for arm, steps in _child(variant, model).items():
                     found[name][model].setdefault(arm, []).extend(steps)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, models in found.items():
         for model, arms in models.items():
             medians = {arm: statistics.median(steps) for arm, steps in arms.items()}

@@ -20,6 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from common import ROOT, machine, show, write_result
 
@@ -156,7 +157,7 @@ def main() -> None:
     pool = measured()
     times = [task.seconds for task in pool]
     mean_s = statistics.mean(times)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for count, per_box in [
         *((count, PER_BOX) for count in BOXES),
         *((GOAL_AT, each) for each in OTHER_NIGHTS),

@@ -59,7 +59,7 @@ def verdicts(path: Path) -> list[dict[str, Any]]:
             if one.workload != other.workload or (one.window or 0) >= (other.window or 0):
                 continue
             for metric in ("decode_tps", "prefill_tps"):
-                a, b = (list(by_round(cell, metric).values()) for cell in (one, other))  # type: ignore[arg-type]
+                a, b = (list(by_round(cell, metric).values()) for cell in (one, other))
                 said = paired(a, b)
                 assert said is not None and said.interval is not None
                 found.append(

@@ -84,8 +84,8 @@ class Settings:
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
         refresh: steps after which the plain step is timed again, if it is as good as the best length; later, the
-            further it is behind. What steps that only take times take beyond those of the best length stays below
-            `share` of the time as well.
+            further it is behind, and sooner where it was timed a few times only. What steps that only take times take
+            beyond those of the best length stays below `share` of the time as well.
     """
 
     share: float = 0.01
@@ -114,8 +114,10 @@ _FEW = 4.0
 # A length is timed again where it would be the best if it cost so many standard deviations less than is known: as many
 # for each step since it was timed, divided by how often it was, up to `_SURE`. And so many if it never was.
 _BOLD, _BOLD_FIRST, _SURE = 0.03, 0.8, 24
-# The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait.
-_BEHIND = 0.1
+# The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait. And
+# soon, after so many steps, if it is behind by fewer standard deviations than that: beside first steps that were slow
+# all drafts would seem to pay.
+_BEHIND, _CERTAIN, _SOON = 0.1, 3.0, 16
 # Plain steps to begin with; all but one are timed.
 _FIRST_STEPS = 4
 # Steps with a draft before the length is thought over again: thinking takes time as well.
@@ -342,7 +344,7 @@ class Control:
             why = Why.REFRESH if costs.known(hoped) else Why.CLIMB
             return self._try(hoped, self._steps_of(hoped, expected), why)
         if self._plain_is_old():
-            return self._try(0, _BURST, Why.REFRESH)
+            return self._try(0, _STEADY, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
 
     def _pays(self, length: int, expected: list[float]) -> bool:
@@ -361,8 +363,11 @@ class Control:
     def _plain_is_old(self) -> bool:
         """Whether the plain step is to be timed again, as all that is lost or gained is told by it."""
         costs = self._costs
-        behind = max(costs.of(0) / self._pace - 1, 0.0) / _BEHIND
-        return self._curiosity > 0 and costs.age(0, self._steps) > self.settings.refresh * (1 + behind)
+        over = max(costs.of(0) / self._pace, 1.0)
+        wait = self.settings.refresh * (1 + (over - 1) / _BEHIND) * min(costs.count(0) / _SURE, 1.0)
+        if math.log(over) < _CERTAIN * costs.unsure(self._now)[0]:
+            wait = min(wait, _SOON)
+        return self._curiosity > 0 and costs.age(0, self._steps) > wait
 
     def _reach(self) -> int:
         """The longest draft to try: a little above the longest one known, as how dear it is, nobody has seen."""

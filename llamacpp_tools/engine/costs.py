@@ -96,14 +96,26 @@ class Costs:
             mean[at] += gain * off
             spread[at] = [a - gain * b for a, b in zip(spread[at], shared, strict=True)]
         if beyond > 0:
-            # Right after a change it is the length that costs what it was not known to; later on, the machine's pace.
-            which = 0 if length == self._settled else length
-            spread[which][which] += SURPRISE * beyond * beyond
+            self._doubt(length, SURPRISE * beyond * beyond)
         self._settled = length
         tempo = mean[0]
         self._costs = [math.exp(tempo), *[math.exp(tempo + beside) for beside in mean[1:]]]
         self.longest = max(self.longest, length)
         times.clear()
+
+    def _doubt(self, length: int, extra: float) -> None:
+        """Right after a change it is the length that costs what it was not known to; later on, the machine's pace."""
+        spread = self._spread
+        if length and length != self._settled:
+            spread[length][length] += extra
+            return
+        spread[0][0] += extra
+        if length != self._settled:
+            # What every other length costs was known beside the plain step.
+            for at, row in enumerate(spread[1:], 1):
+                row[0] -= extra
+                spread[0][at] -= extra
+                row[1:] = [each + extra for each in row[1:]]
 
     def known(self, length: int) -> bool:
         """Whether a step of this length was ever timed."""

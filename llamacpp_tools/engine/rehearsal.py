@@ -29,6 +29,7 @@ class Machine:
         change: what the first step of another length takes longer, as a share of itself.
         noise: standard deviation of the logarithm of a step's time.
         slow: by turns the machine is as fast as told, and slower by this share.
+        cold: first steps that take twice as long, as those of a process do.
     """
 
     step_ms: tuple[float, ...]
@@ -37,6 +38,7 @@ class Machine:
     change: float = 0.03
     noise: float = 0.0
     slow: float = 0.0
+    cold: int = 0
 
     @property
     def limit(self) -> int:
@@ -76,7 +78,7 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
     rng = random.Random(seed)
     plain = machine.step_ms[0]
     shares: Counter[int] = Counter()
-    at = waiting = n_tokens = 0
+    at = waiting = n_tokens = n_steps = 0
     before: int | None = None
     while at < len(runs):
         length = steering if isinstance(steering, int) else steering.choose()
@@ -91,6 +93,9 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
             # A turn is as long for every length: it is the clock's, not the text's.
             pace = 1 + machine.slow * (int(sum(shares.values()) / 1e6 / plain / _TURN) % 2)
             draft, verify = draft * pace, verify * pace
+        if n_steps < machine.cold:
+            draft, verify = 2 * draft, 2 * verify
+        n_steps += 1
         before = length
         if length:
             draft += waiting * machine.catch_up * plain

@@ -81,6 +81,19 @@ def test_where_catching_up_is_dear_a_text_that_takes_no_drafts_is_left_alone() -
     assert min(ratios) > 0.94
 
 
+@pytest.mark.parametrize("cold", [4, 8])
+def test_a_plain_step_that_was_timed_while_all_was_slow_is_found_out(cold: int) -> None:
+    # A process's first steps are; beside them every draft seems to pay, and each seems to pay into the account.
+    machine = Machine((1.0, 1.2, 1.27, 1.33, 1.4, 1.47, 1.55, 1.65, 1.75), noise=0.1, cold=cold)
+    ratios = []
+    for seed in range(10):
+        runs = text(0.02, 1500, seed)
+        auto, plain = (rehearse(each, runs, machine, seed) for each in (Control(8), 0))
+        ratios.append(auto.tps / plain.tps)
+    assert sum(ratios) / len(ratios) > 0.93
+    assert min(ratios) > 0.9
+
+
 def test_a_cliff_is_learnt_and_not_stepped_over() -> None:
     went = rehearse(Control(8), text(0.98, 3000), WEIGHTS)
     assert went.time_share[7] > 0.6
