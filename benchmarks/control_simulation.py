@@ -3,8 +3,9 @@
 Recorded texts are those of `results/miniature/acceptance_lookahead.json`, where every token knows how many drafts after
 it would be accepted; made-up ones are steady, switching, drifting and taking turns, and one answers the controller with
 spite: all is accepted until it drafts long, then nothing. In a last one the machine is slow at first, as a process is;
-it stands apart, as does the machine on which catching up takes more than the account earns. For each the speed against the best fixed length in hindsight
-(the same length for all texts of a kind) and against plain decode. Writes `control-simulation.json`.
+it stands apart, as does the machine on which catching up takes more than the account earns. For each the speed against
+the best fixed length in hindsight (the same length for all texts of a kind) and against plain decode. Writes
+`control-simulation.json`.
 
     python benchmarks/control_simulation.py
 """
