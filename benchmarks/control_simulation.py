@@ -2,8 +2,10 @@
 
 Recorded texts are those of `results/miniature/acceptance_lookahead.json`, where every token knows how many drafts after
 it would be accepted; made-up ones are steady, switching, drifting and taking turns, and one answers the controller with
-spite: all is accepted until it drafts long, then nothing. In a last one the machine is slow at first, as a process is;
-it stands apart, as does the machine on which catching up takes more than the account earns. For each the speed against
+spite: all is accepted until it drafts long, then nothing. In another one the machine is slow at first, as a process is;
+it stands apart, as does the machine on which catching up takes more than the account earns. So do machines with moods:
+several texts one after the other while they go at half their speed for a while and stall now and then, told by what the
+same steps take in quiet, as there is no other way to say what the choice was worth. For each the speed against
 the best fixed length in hindsight (the same length for all texts of a kind) and against plain decode. Writes
 `control-simulation.json`.
 
@@ -35,6 +37,14 @@ RECORDED = ROOT / "results" / "miniature" / "acceptance_lookahead.json"
 DEAR = "catching up is dear"
 # A process's first decodes: the plain step is timed there, and beside it every draft seems to pay.
 COLD = "hardly a draft survives, and the first eight steps take twice as long"
+# Texts of a controller, and what befalls the machine meanwhile: chance of another pace and of a stall, and the noise.
+IN_A_ROW = 4
+MOODY = {
+    "another pace every 30 steps": (1 / 30, 0.02, 0.1),
+    "another pace every 200 steps": (1 / 200, 0.02, 0.1),
+    "another pace every 1,000 steps": (1 / 1000, 0.005, 0.06),
+    "stalls": (0.0, 0.03, 0.1),
+}
 QUIET = {
     "attention is all (tiny at 4,096)": Machine((3.11, 6.85, 10.72, 14.59, 18.32, 22.05, 25.78, 29.5, 33.2)),
     "weights are all (q8_0 at 64)": Machine((9.1, 13.46, 14.57, 15.68, 17.29, 18.9, 20.76, 22.6, 24.5)),
@@ -62,11 +72,19 @@ def main() -> None:
         )
         for where, quiet in QUIET.items()
     ]
+    moody = [
+        _in_a_row(chance, mood, where, quiet)
+        for chance in (0.55, 0.75, 0.9)
+        for mood in MOODY
+        for where, quiet in QUIET.items()
+    ]
+    summary = {**_summary(rows), "machines with moods": _moody(moody)}
     path = write_result(
-        "control-simulation", {"what": __doc__, "summary": _summary(rows), "rows": rows, "machine": machine()}
+        "control-simulation",
+        {"what": __doc__, "summary": summary, "rows": rows, "moody": moody, "machine": machine()},
     )
     show(str(path.relative_to(ROOT)), [(f"{row['text']} | {row['machine']}", _words(row)) for row in rows])
-    for name, figures in _summary(rows).items():
+    for name, figures in summary.items():
         print(name, figures)
 
 
@@ -135,6 +153,45 @@ def _row(kind: str, text: Text, where: str, box: Machine) -> dict[str, Any]:
             min(plain / went.ms for plain, went in zip(fixed[0], auto, strict=True)), 4
         ),
         "time_share": {length: round(part, 3) for length, part in share.items() if part > 0.0005},
+    }
+
+
+def _in_a_row(chance: float, mood: str, where: str, quiet: Machine) -> dict[str, Any]:
+    """Texts of a controller, one after the other: quiet time of the best fixed length for all over its own, by text."""
+    moods, stalls, noise = MOODY[mood]
+    box = dataclasses.replace(quiet, moods=moods, stalls=stalls, noise=noise, change=0.1)
+    over: list[list[float]] = []
+    for seed in range(SEEDS):
+        control = Control(box.limit)
+        texts = [made_up(lambda *_: chance, TOKENS, IN_A_ROW * seed + number) for number in range(IN_A_ROW)]
+        fixed = [[rehearse(n, runs, quiet, seed).ms for runs in texts] for n in range(box.limit + 1)]
+        best, over_each = min(fixed, key=sum), []
+        for number, runs in enumerate(texts):
+            control.begin()
+            over_each.append(best[number] / rehearse(control, runs, box, IN_A_ROW * seed + number).quiet_ms)
+        over.append(over_each)
+    first, later = [each[0] for each in over], [ratio for each in over for ratio in each[1:]]
+    return {
+        "text": f"steady {chance}",
+        "machine": where,
+        "mood": mood,
+        "first": round(statistics.fmean(first), 4),
+        "first_lowest": round(min(first), 4),
+        "later": round(statistics.fmean(later), 4),
+        "later_lowest": round(min(later), 4),
+    }
+
+
+def _moody(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "a process's first text": {
+            "mean": round(statistics.fmean(row["first"] for row in rows), 4),
+            "lowest": min(row["first_lowest"] for row in rows),
+        },
+        "later ones": {
+            "mean": round(statistics.fmean(row["later"] for row in rows), 4),
+            "lowest": min(row["later_lowest"] for row in rows),
+        },
     }
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/server_auto.py [--rounds N] [--only miniature|ballast] [--quick]
 
-The arms take turns within a round, forward and backward, each in a server of its own that answers every text. A
-ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second are the
+Every arm has a server of its own, and all of them live as long as the benchmark: each text is asked of all arms, one
+after the other in an order drawn anew, so that what slows the machine meets them alike. A round has texts of its own.
+A ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second are the
 server's own timings of the answer. Every arm must give plain decode's tokens, or the text's row says where not.
 
 A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes
@@ -14,15 +15,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import re
 import statistics as plain_statistics
 import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import machine, show, write_result
+from common import ROOT, machine, show, write_result
 from server import completion, llama_server
 
 from llamacpp_tools.build.manifest import find
@@ -37,14 +41,22 @@ LIMIT = 5
 FIXED = (1, 2, 3, 5)
 AUTO, OFF = "auto", "off"
 ARMS = (OFF, *(str(length) for length in FIXED), AUTO)
-BALLAST = Ballast(400_000_000, 2048)
+BALLAST = Ballast(120_000_000, 0)
+NAME = "server-auto"
+# Ballast, and tokens of an answer: a step of the miniature itself takes half a millisecond.
+CASES = {"miniature": (None, 800), "ballast": (BALLAST, 400)}
+FORCED = ("log, then story", "story, then log")
 PROMPT_CHARS = 1500
 # About so many characters make a token of the miniature's.
 PER_TOKEN = 2.8
 # A forced answer is so much longer than a free one, so that both of its halves have steps enough.
 LONGER = 2
-WARMUP = 16
+WARMUP = 64
 TOLD = re.compile(r"draft auto = steps by length \((.*?)\), (\d+) switches; (.*)")
+
+
+# Of one text, by arm.
+Answers = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class Text:
     forced: str = ""
 
 
-def texts(n_predict: int, quick: bool) -> dict[str, Text]:
+def texts(n_predict: int, seed: int, quick: bool) -> dict[str, Text]:
     """The texts by name: kinds that the miniature goes on with by itself, and two that switch midway."""
     part = int(LONGER * n_predict / 2 * PER_TOKEN)
 
@@ -69,13 +81,11 @@ def texts(n_predict: int, quick: bool) -> dict[str, Text]:
         if quick
         else ("maintenance_log", "extraction", "code", "narrative", "analysis")
     )
-    found = {name: Text(prompt_text(name, PROMPT_CHARS, MEASURED_SEED)) for name in names}
+    found = {name: Text(prompt_text(name, PROMPT_CHARS, seed)) for name in names}
     log, story = (
-        context_text(name, 2 * (PROMPT_CHARS + part), MEASURED_SEED)
-        for name in ("maintenance_log", "narrative")
+        context_text(name, 2 * (PROMPT_CHARS + part), seed) for name in ("maintenance_log", "narrative")
     )
-    parts = {"log, then story": (log, story), "story, then log": (story, log)}
-    for name, (first, second) in parts.items():
+    for name, (first, second) in zip(FORCED, ((log, story), (story, log)), strict=True):
         forced = first[PROMPT_CHARS : PROMPT_CHARS + part] + "\n\n" + second[:part]
         found[name] = Text(first[:PROMPT_CHARS], forced)
     return found
@@ -104,49 +114,55 @@ def flags(arm: str) -> tuple[str, ...]:
     return ("--spec-type", "draft-mtp", "--spec-draft-n-max", length, *steered)
 
 
-def answered(
-    model: Path, arm: str, asked: dict[str, Text], n_predict: int, log: Path
-) -> dict[str, dict[str, Any]]:
-    """What one server of an arm answers to every text: speed, tokens, drafts, and how the length was chosen."""
+@contextmanager
+def servers(model: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """A server of each arm, which has answered once; yields their addresses."""
     size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()))
-    found: dict[str, dict[str, Any]] = {}
-    with llama_server(find(), model, *size, *flags(arm), log=log) as where:
-        for name, text in asked.items():
-            completion(where, text.prompt[:200], WARMUP)
-            # The model may choose other tokens for the same text than the tokenizer does, so not up to its end.
-            most = int(0.85 * tokens_of(where, text.forced)) if text.forced else n_predict
-            forced: dict[str, Any] = {"grammar": grammar(text.forced)} if text.forced else {}
-            done = completion(where, text.prompt, most, **forced)
-            if text.forced and not text.forced.startswith(done["content"]):
-                raise RuntimeError(f"{name}: the grammar did not hold")
-            timings = done["timings"]
-            found[name] = {
-                # The server's clock for the answer starts when the first token is there.
-                "tps": (timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3,
-                "tokens": done["tokens"],
-                "drafted": timings.get("draft_n", 0),
-                "accepted": timings.get("draft_n_accepted", 0),
-            }
-    if arm == AUTO:
-        # Of each pair of requests the first one warmed up.
-        told = TOLD.findall(log.read_text(errors="replace"))[1::2]
-        for name, (steps, switches, why) in zip(asked, told, strict=True):
-            found[name] |= {"steps_by_length": steps, "switches": int(switches), "why": why}
-    return found
+    with ExitStack() as stack:
+        found = {}
+        for arm in ARMS:
+            log = folder / arm
+            found[arm] = stack.enter_context(llama_server(find(), model, *size, *flags(arm), log=log))
+            completion(found[arm], prompt_text("factual", PROMPT_CHARS, MEASURED_SEED - 1), WARMUP)
+        yield found
 
 
-def measured(
-    model: Path, asked: dict[str, Text], n_predict: int, rounds: int
-) -> list[dict[str, dict[str, Any]]]:
-    """Of each round, by arm: what `answered` gives."""
-    samples = []
+def answered(where: str, text: Text, most: int) -> dict[str, Any]:
+    """What a server answers: speed, tokens and drafts."""
+    forced: dict[str, Any] = {"grammar": grammar(text.forced)} if text.forced else {}
+    done = completion(where, text.prompt, most, **forced)
+    if text.forced and not text.forced.startswith(done["content"]):
+        raise RuntimeError("the grammar did not hold")
+    timings = done["timings"]
+    return {
+        # The server's clock for the answer starts when the first token is there.
+        "tps": (timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3,
+        "tokens": done["tokens"],
+        "drafted": timings.get("draft_n", 0),
+        "accepted": timings.get("draft_n_accepted", 0),
+    }
+
+
+def measured(model: Path, n_predict: int, rounds: int, quick: bool) -> list[dict[str, Answers]]:
+    """Of each round, by text and arm: what `answered` gives, and of the steered arm how it chose."""
+    samples: list[dict[str, Answers]] = []
+    chance = random.Random(MEASURED_SEED)
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds):
-            order = ARMS if number % 2 == 0 else ARMS[::-1]
-            samples.append(
-                {arm: answered(model, arm, asked, n_predict, Path(folder) / "log") for arm in order}
-            )
-            print(f"round {number + 1} of {rounds}", flush=True)
+        with servers(model, Path(folder)) as where:
+            for number in range(rounds):
+                found: dict[str, Answers] = {}
+                for name, text in texts(n_predict, MEASURED_SEED + number, quick).items():
+                    # The model may choose other tokens for a text than the tokenizer does, so not up to its end.
+                    most = int(0.85 * tokens_of(where[OFF], text.forced)) if text.forced else n_predict
+                    order = chance.sample(ARMS, len(ARMS))
+                    found[name] = {arm: answered(where[arm], text, most) for arm in order}
+                samples.append(found)
+                print(f"round {number + 1} of {rounds}", flush=True)
+        # Its first line is of the request that warmed it up.
+        told = TOLD.findall((Path(folder) / AUTO).read_text(errors="replace"))[1:]
+    steered = (answers[AUTO] for found in samples for answers in found.values())
+    for answer, (steps, switches, why) in zip(steered, told, strict=True):
+        answer |= {"steps_by_length": steps, "switches": int(switches), "why": why}
     return samples
 
 
@@ -157,85 +173,80 @@ def ratio(mine: list[float], theirs: list[float]) -> dict[str, Any]:
     return {"ratio": round(found.ratio, 4), "interval": [round(value, 4) for value in found.interval or ()]}
 
 
-def row(samples: list[dict[str, dict[str, Any]]], name: str) -> dict[str, Any]:
+def row(samples: list[Answers]) -> dict[str, Any]:
     """What the rounds say of one text."""
-    tps = {arm: [each[arm][name]["tps"] for each in samples] for arm in ARMS}
+    tps = {arm: [each[arm]["tps"] for each in samples] for arm in ARMS}
     fixed = [arm for arm in ARMS if arm != AUTO]
-    best = max(fixed, key=lambda arm: plain_statistics.median(tps[arm]))
-    first, last = samples[0], samples[-1]
-    plain = first[OFF][name]["tokens"]
-    differs = {
-        arm: next(
-            (at for at, (a, b) in enumerate(zip(first[arm][name]["tokens"], plain, strict=True)) if a != b),
-            None,
-        )
-        for arm in ARMS
-    }
+    # As the harness has it: by all rounds together.
+    best = max(fixed, key=lambda arm: plain_statistics.geometric_mean(tps[arm]))
+    differs = {arm: [_parts(each[arm]["tokens"], each[OFF]["tokens"]) for each in samples] for arm in ARMS}
     return {
-        "n_predict": len(plain),
+        "n_predict": [len(each[OFF]["tokens"]) for each in samples],
         "tps": {arm: [round(value, 2) for value in values] for arm, values in tps.items()},
         "best_fixed": best,
         "auto_over_best_fixed": ratio(tps[AUTO], tps[best]),
         "auto_over_off": ratio(tps[AUTO], tps[OFF]),
         "auto_over": {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed},
         "drafted_and_accepted": {
-            arm: [first[arm][name][key] for key in ("drafted", "accepted")] for arm in ARMS
+            arm: [sum(each[arm][key] for each in samples) for key in ("drafted", "accepted")] for arm in ARMS
         },
-        "first_token_that_differs_from_off": {arm: at for arm, at in differs.items() if at is not None},
+        "first_token_that_differs_from_off": {arm: at for arm, at in differs.items() if set(at) != {None}},
         "auto_chose": [
-            {key: each[AUTO][name][key] for key in ("steps_by_length", "switches", "why")}
-            for each in (first, last)
+            {key: each[AUTO][key] for key in ("steps_by_length", "switches", "why")} for each in samples
         ],
     }
+
+
+def _parts(ours: list[int], theirs: list[int]) -> int | None:
+    """Where two answers part; None if they are the same."""
+    return next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), None)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=("miniature", "ballast"))
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--only", choices=tuple(CASES), help="the other one stays in the file as it is")
     parser.add_argument("--quick", action="store_true", help="two kinds of text and short answers: a try")
     options = parser.parse_args()
     facts = machine()
-    # A step of the miniature itself takes half a millisecond: a longer answer for a steadier figure.
-    cases = {"miniature": (miniature(), 800), "ballast": (miniature(BALLAST), 160)}
-    found: dict[str, dict[str, Any]] = {}
-    switching: list[str] = []
-    for case, (model, n_predict) in cases.items():
-        if options.only not in (None, case):
-            continue
+    path = ROOT / "results" / "benchmarks" / f"{NAME}.json"
+    found: dict[str, Any] = json.loads(path.read_text())["cases"] if options.only else {}
+    for case in [options.only] if options.only else CASES:
+        ballast, n_predict = CASES[case]
         most = n_predict // 4 if options.quick else n_predict
-        asked = texts(most, options.quick)
-        samples = measured(model, asked, most, options.rounds)
-        switching = [name for name, text in asked.items() if text.forced]
-        found[case] = {name: row(samples, name) for name in asked}
-    path = write_result(
-        "server-auto",
-        {
-            "what": "tokens per second of llama-server by draft length, fixed and steered (--spec-draft-auto)",
-            "model_sha256": SHA256,
-            "ballast": {"weights": BALLAST.weights, "kv": BALLAST.kv},
-            "limit": LIMIT,
+        samples = measured(miniature(ballast), most, options.rounds, options.quick)
+        found[case] = {
             "rounds": options.rounds,
-            "forced": switching,
-            "goals": {
-                "auto_over_best_fixed": 0.97,
-                "auto_over_off": 0.98,
-                "auto_over each fixed length, forced texts": 1.0,
+            "llt_commit": facts["llt_commit"],
+            "texts": {name: row([each[name] for each in samples]) for name in samples[0]},
+        }
+        write_result(
+            NAME,
+            {
+                "what": "tokens per second of llama-server by draft length, fixed and steered (--spec-draft-auto)",
+                "model_sha256": SHA256,
+                "ballast": {"weights": BALLAST.weights, "kv": BALLAST.kv},
+                "limit": LIMIT,
+                "forced": list(FORCED),
+                "goals": {
+                    "auto_over_best_fixed": 0.97,
+                    "auto_over_off": 0.98,
+                    "auto_over each fixed length, forced texts": 1.0,
+                },
+                "cases": found,
+                "machine": facts,
             },
-            "cases": found,
-            "machine": facts,
-        },
-    )
+        )
     rows = [
         (
             f"{case}, {name}",
             f"auto / best fixed ({each['best_fixed']}) {each['auto_over_best_fixed']['ratio']:.3f} "
             f"{each['auto_over_best_fixed']['interval']}, / off {each['auto_over_off']['ratio']:.3f}",
         )
-        for case, kinds in found.items()
-        for name, each in kinds.items()
+        for case, about in found.items()
+        for name, each in about["texts"].items()
     ]
     show("--spec-draft-auto through HTTP", rows)
     print(f"result: {path}")

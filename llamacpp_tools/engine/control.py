@@ -75,6 +75,9 @@ class Settings:
         credit: plain steps by which the account may be overdrawn; nothing new is tried meanwhile.
         loan: plain steps that drafts which pay by what is known may lose beyond that, once until the account is filled
             again; so may a probe after what catching up took.
+        back: plain steps that one probe may overdraw the account by, beyond the credit, once until it is filled again,
+            where drafts that were given up nearly paid: the longer it waits, the more there is to catch up with.
+        reserve: plain steps that trying a length leaves on the account.
         most: plain steps that earlier gains are good for.
         margin: a length is left for one that promises more than this share above it.
         doubt: drafts are given up only for plain steps that promise more than this share above them: what drafting on
@@ -92,6 +95,8 @@ class Settings:
     allowance: float = 3.0
     credit: float = 1.0
     loan: float = 4.0
+    back: float = 2.0
+    reserve: float = 3.0
     most: float = 50.0
     margin: float = 0.01
     doubt: float = 0.06
@@ -112,8 +117,12 @@ _NEAR, _BESIDE = 0.1, 2
 # So many drafts are few: a text that has had no more may turn out otherwise.
 _FEW = 4.0
 # A length is timed again where it would be the best if it cost so many standard deviations less than is known: as many
-# for each step since it was timed, divided by how often it was, up to `_SURE`. And so many if it never was.
-_BOLD, _BOLD_FIRST, _SURE = 0.03, 0.8, 24
+# for each step since it was timed, divided by how often it was, up to `_SURE`. If it never was, so many, and a few more
+# with each step: what others foretell of it may rest on a slow moment of theirs.
+_BOLD, _SURE = 0.03, 24
+_BOLD_FIRST, _BOLD_WAITING = 0.8, 0.002
+# Drafts that were given up nearly paid if they gave this share of plain decode's tokens per second by what is known.
+_NEARLY = 0.9
 # The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait. And
 # soon, after so many steps, if it is behind by fewer standard deviations than that: beside first steps that were slow
 # all drafts would seem to pay.
@@ -171,7 +180,7 @@ class Control:
         self._account: float | None = None
         self._lent_at: float | None = None
         self._curiosity = self._pace = self._change = 0.0
-        self._probed = False
+        self._probed = self._returned = False
 
     @property
     def why(self) -> Why:
@@ -180,7 +189,7 @@ class Control:
 
     def choose(self) -> int:
         """Tokens to draft in the next step, 0 to `limit`."""
-        if self._left > 0 and self._may(self._trial):
+        if self._left > 0 and (self._may(self._trial) or self._untimed()):
             self._left -= 1
             return self._trial
         self._left = 0
@@ -221,6 +230,10 @@ class Control:
             if enough and costs.known(drafted):
                 self._left = 0
 
+    def _untimed(self) -> bool:
+        """Whether a probe has yet to time a step: by its first one, which caught up, its length's cost is not known."""
+        return self._why is Why.PROBE and self._probe_steps() < _BURST
+
     def _probe_steps(self) -> int:
         return self.settings.probe - self._left
 
@@ -256,6 +269,7 @@ class Control:
         self._account = min(self._account + earned - lost, settings.most * plain)
         if self._account > 0:
             self._lent_at = None
+            self._returned = False
         elif self._why is Why.PROBE and self._plain and self._lent_at is None:
             # What catching up took is spent; the probe is to say what it was spent for.
             self._lent_at = self._account
@@ -304,18 +318,33 @@ class Control:
                 return self._drafting()
             self._spacing = min(max(2 * self._spacing, settings.nearest), settings.furthest)
         account = self._account or 0.0
-        if account <= 0:
-            return self._stay(0, Why.EMPTY)
-        first = not costs.known(1)
-        self._misses = 2 if first else 1
-        length = 1 if first else max(range(1, self._reach() + 1), key=lambda n: _HOPED[n] / costs.of(n))
-        # What a probe that finds nothing takes beyond plain steps; a length never timed may cost anything.
+        # Of the lengths that were timed, as one never timed may cost anything.
+        timed = filter(costs.known, range(1, self.limit + 1))
+        length = max(timed, key=lambda n: _HOPED[n] / costs.of(n), default=1)
+        first = not costs.known(length)
+        # The text's first probe has nothing to catch up with: a miss more is cheapest there.
+        self._misses = 2 if first or not self._spacing else 1
+        # What a probe that finds nothing takes beyond plain steps.
         price = self._misses * (costs.of(0) if first else max(costs.of(length) - costs.of(0), 0.0))
         price += self._catching_up() * costs.of(0)
-        if account < price or self._plain < self._spacing:
+        waits = self._plain < self._spacing
+        back = not waits and account < price and self._may_return(price)
+        if account <= 0 and not back:
+            return self._stay(0, Why.EMPTY)
+        if waits or (account < price and not back):
             return self._stay(0)
+        self._returned |= back
         self._probed = True
         return self._try(length, settings.probe, Why.PROBE)
+
+    def _may_return(self, price: float) -> bool:
+        """Whether a probe may be paid for with what is not on the account, as drafts given up nearly paid."""
+        settings, costs = self.settings, self._costs
+        if self._account is None or self._returned or self._lent_at is not None:
+            return False
+        most = (settings.credit + settings.back) * costs.of(0)
+        plain, *drafts = costs.rates(self._survivors.expected())
+        return self._account - price > -most and max(drafts) > _NEARLY * plain
 
     def _catching_up(self) -> float:
         """Plain steps that catching up would take with what is more than the tokens between two usual probes."""
@@ -350,8 +379,7 @@ class Control:
     def _pays(self, length: int, expected: list[float]) -> bool:
         """Whether drafts of this length are worth a loan."""
         costs = self._costs
-        known = costs.count(length) > _BURST
-        return known and expected[length] / costs.of(length) > (1 + self.settings.doubt) / costs.of(0)
+        return costs.count(length) > _BURST and expected[length] / costs.of(length) > 1 / costs.of(0)
 
     def _steps_of(self, length: int, expected: list[float]) -> int:
         """Steps of a trial: one time says little, and of a length that is near the best one by all that is known, and
@@ -377,7 +405,7 @@ class Control:
         """The length that may well be better than the best, as its cost is not known for certain, and is worth most
         then; 0 if there is none, or not enough is left to find out.
         """
-        costs, account, reach = self._costs, self._account or 0.0, self._reach()
+        settings, costs, account, reach = self.settings, self._costs, self._account or 0.0, self._reach()
         if self._curiosity <= 0 and all(map(costs.known, range(1, reach + 1))):
             return 0
         seen, unsure = self._survivors.weight(), costs.unsure(best)
@@ -387,7 +415,8 @@ class Control:
                 continue
             cost = costs.of(length)
             count = min(costs.count(length), _SURE)
-            bold = _BOLD * costs.age(length, self._steps) / count if count else _BOLD_FIRST
+            age = costs.age(length, self._steps)
+            bold = _BOLD * age / count if count else _BOLD_FIRST + _BOLD_WAITING * age
             promise = expected[length] / cost * self._pace * math.exp(bold * unsure[length])
             if promise <= most:
                 continue
@@ -395,6 +424,7 @@ class Control:
             tokens = 1 + (expected[length] - 1) * seen / (seen + _FEW)
             lost = cost * math.exp(unsure[length]) - tokens * costs.of(0)
             price = self._steps_of(length, expected) * lost + 2 * self._change
+            price += settings.reserve * costs.of(0)
             if account > price and (self._curiosity > 0 or not count):
                 found, most = length, promise
         return found

@@ -30,6 +30,8 @@ class Machine:
         noise: standard deviation of the logarithm of a step's time.
         slow: by turns the machine is as fast as told, and slower by this share.
         cold: first steps that take twice as long, as those of a process do.
+        moods: chance that with a step the machine's pace is drawn anew: as told, or half of that.
+        stalls: chance that a step takes three times as long.
     """
 
     step_ms: tuple[float, ...]
@@ -39,6 +41,8 @@ class Machine:
     noise: float = 0.0
     slow: float = 0.0
     cold: int = 0
+    moods: float = 0.0
+    stalls: float = 0.0
 
     @property
     def limit(self) -> int:
@@ -54,11 +58,13 @@ class Rehearsal:
         n_tokens: generated.
         ms: the time they took.
         time_share: part of the time by draft length.
+        quiet_ms: the time they would have taken on a machine that has no moods and never stalls.
     """
 
     n_tokens: int
     ms: float
     time_share: dict[int, float]
+    quiet_ms: float
 
     @property
     def tps(self) -> float:
@@ -70,7 +76,7 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
     """Generate the text that `runs` tells of.
 
     Args:
-        steering: a controller that is new, or a draft length that stays.
+        steering: a controller that is to begin with this text, or a draft length that stays.
         runs: for each token, how many drafted after it would be accepted.
         machine: what steps cost.
         seed: of the noise.
@@ -80,6 +86,7 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
     shares: Counter[int] = Counter()
     at = waiting = n_tokens = n_steps = 0
     before: int | None = None
+    mood, quiet_ms = 1, 0.0
     while at < len(runs):
         length = steering if isinstance(steering, int) else steering.choose()
         accepted = min(length, runs[at])
@@ -102,14 +109,19 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
             waiting = 0
         else:
             waiting += 1
-        draft_ns, verify_ns = round(draft * 1e6), round(verify * 1e6)
+        quiet_ms += draft + verify
+        if machine.moods and rng.random() < machine.moods:
+            mood = rng.choice((1, 2))
+        pace = mood * (3 if machine.stalls and rng.random() < machine.stalls else 1)
+        draft_ns, verify_ns = round(pace * draft * 1e6), round(pace * verify * 1e6)
         shares[length] += draft_ns + verify_ns
         n_tokens += accepted + 1
         at += accepted + 1
         if not isinstance(steering, int):
             steering.told(length, accepted, draft_ns, verify_ns)
     ns = sum(shares.values())
-    return Rehearsal(n_tokens, ns / 1e6, {length: part / ns for length, part in sorted(shares.items())})
+    share = {length: part / ns for length, part in sorted(shares.items())}
+    return Rehearsal(n_tokens, ns / 1e6, share, quiet_ms)
 
 
 def made_up(chance: Callable[[int, int], float], n: int, seed: int, limit: int = 16) -> list[int]:

@@ -128,7 +128,7 @@ def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
         ms += times[length]
         tokens += accepted + 1
     overdrawn = max(0.0, max(times) - plain)
-    lent = settings.allowance + settings.credit + settings.loan
+    lent = settings.allowance + settings.credit + settings.back + settings.loan
     bound = settings.share * ms + lent * plain + overdrawn + 1e-3
     assert ms - tokens * plain <= bound
 
