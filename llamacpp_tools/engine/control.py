@@ -10,9 +10,10 @@ What finding out may cost is bounded. An account begins with the time of a few p
 time that passes, and pays for what a step of its length takes beyond the plain steps of the same tokens (a step that is
 faster pays in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a plain step no step
 is taken that may cost more than one. Only where drafts pay by all that is known they may lose a few plain steps more
-before they are given up, and not again until the account is filled: what is not drafted pays nothing back. So whatever
-the text does, the time lost against plain decode is never more than that share of it, those few steps, and the one that
-overdrew: by what steps usually take, as a moment in which the machine is slow or stalls is no draft's fault.
+before they are given up, and not again until the account is filled: what is not drafted pays nothing back. Where they
+nearly paid, one early probe may overdraw it as well. So whatever the text does, the time lost against plain decode is
+never more than that share of it, those few steps, and the one that overdrew: by what steps usually take, as a moment in
+which the machine is slow or stalls is no draft's fault.
 """
 
 from __future__ import annotations
