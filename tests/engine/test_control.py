@@ -81,6 +81,23 @@ def test_where_catching_up_is_dear_a_text_that_takes_no_drafts_is_left_alone() -
     assert min(ratios) > 0.94
 
 
+def test_a_probe_times_a_step_whatever_catching_up_took() -> None:
+    # A first draft timed in a slow moment makes drafts look dear; a probe cut short by what catching up costs, before
+    # it has timed a step, would leave that so for good.
+    control, drafts, probes = Control(8), 0, 0
+    for _ in range(1200):
+        length = control.choose()
+        if length == 0:
+            assert drafts != 1, f"probe {probes} ended with the step that caught up"
+            drafts = 0
+            control.told(0, 0, 0, 1_000_000)
+            continue
+        drafts += 1
+        probes += drafts == 1
+        control.told(length, length, 8_000_000 if drafts == 1 else 0, 3_000_000 if probes == 1 else 1_500_000)
+    assert probes > 1
+
+
 @pytest.mark.parametrize("cold", [4, 8])
 def test_a_plain_step_that_was_timed_while_all_was_slow_is_found_out(cold: int) -> None:
     # A process's first steps are; beside them every draft seems to pay, and each seems to pay into the account.
