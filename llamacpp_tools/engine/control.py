@@ -181,7 +181,7 @@ class Control:
         self._account: float | None = None
         self._lent_at: float | None = None
         self._curiosity = self._pace = self._change = 0.0
-        self._probed = self._returned = False
+        self._probed = self._returned = self._refused = False
 
     @property
     def why(self) -> Why:
@@ -225,6 +225,7 @@ class Control:
             return
         self._catch_up_evidence()
         self._survivors.add(drafted, accepted)
+        self._refused |= accepted == 0
         if self._why is Why.PROBE and self._left:
             self._missed += accepted == 0
             enough = self._missed >= self._misses or (self._missed == 0 and self._probe_steps() >= _BURST)
@@ -319,9 +320,7 @@ class Control:
                 return self._drafting()
             self._spacing = min(max(2 * self._spacing, settings.nearest), settings.furthest)
         account = self._account or 0.0
-        # Of the lengths that were timed, as one never timed may cost anything.
-        timed = filter(costs.known, range(1, self.limit + 1))
-        length = max(timed, key=lambda n: _HOPED[n] / costs.of(n), default=1)
+        length = self._to_probe()
         first = not costs.known(length)
         # The text's first probe has nothing to catch up with: a miss more is cheapest there.
         self._misses = 2 if first or not self._spacing else 1
@@ -337,6 +336,18 @@ class Control:
         self._returned |= back
         self._probed = True
         return self._try(length, settings.probe, Why.PROBE)
+
+    def _to_probe(self) -> int:
+        """The length that would pay best where drafts pay just so: of those that were timed, as one never timed may
+        cost anything.
+
+        Where no draft was ever refused it is what they seem to take that ended them: then a longer one as well, as one
+        slow moment may have spoilt the times of the others.
+        """
+        costs, every = self._costs, range(1, self.limit + 1)
+        timed = [n for n in every if costs.known(n)]
+        lengths = timed if self._refused or not timed else every[: self._reach()]
+        return max(lengths, key=lambda n: _HOPED[n] / costs.of(n), default=1)
 
     def _may_return(self, price: float) -> bool:
         """Whether a probe may be paid for with what is not on the account, as drafts given up nearly paid."""

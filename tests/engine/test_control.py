@@ -98,6 +98,24 @@ def test_a_probe_times_a_step_whatever_catching_up_took() -> None:
     assert probes > 1
 
 
+@pytest.mark.parametrize("catching_up", [0.0, 2.0, 4.0, 6.0, 8.0])
+@pytest.mark.parametrize("slow", [2.0, 3.0])
+def test_drafts_given_up_for_one_slow_moment_are_found_to_pay(catching_up: float, slow: float) -> None:
+    # All is accepted, and a draft of 1 takes 1.5 plain steps; but as many times that when it is tried first, and a
+    # probe has to catch up, which overdraws the account.
+    control, probes, before, drafts = Control(8), 0, 0, 0
+    for _ in range(1200):
+        length = control.choose()
+        begins = length > 0 and before == 0
+        probes += begins
+        took = 1.5 + 0.15 * (length - 1) if length else 1.0
+        pace = slow if probes == 1 and length else 1.0
+        control.told(length, length, int(begins * catching_up * 1e6), int(took * pace * 1e6))
+        before = length
+        drafts += length > 0
+    assert drafts > 600
+
+
 @pytest.mark.parametrize("cold", [4, 8])
 def test_a_plain_step_that_was_timed_while_all_was_slow_is_found_out(cold: int) -> None:
     # A process's first steps are; beside them every draft seems to pay, and each seems to pay into the account.
