@@ -112,6 +112,8 @@ class Settings:
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
 # one is timed, and more if the length is kept.
 _BURST = 2
+# A length that was timed before is timed for more: a change slows the steps after it as well, so it is what costs.
+_BURST_AGAIN, _LONG_AGAIN = 3, 8
 # A length that is worse by no more than this share, and longer or shorter by no more than so many tokens, is timed for
 # more steps at once: they cost little.
 _NEAR, _BESIDE = 0.1, 2
@@ -120,7 +122,7 @@ _FEW = 4.0
 # A length is timed again where it would be the best if it cost so many standard deviations less than is known: as many
 # for each step since it was timed, divided by how often it was, up to `_SURE`. If it never was, so many, and a few more
 # with each step: what others foretell of it may rest on a slow moment of theirs.
-_BOLD, _SURE = 0.03, 24
+_BOLD, _SURE = 0.02, 24
 _BOLD_FIRST, _BOLD_WAITING = 0.8, 0.002
 # Drafts that were given up nearly paid if they gave this share of plain decode's tokens per second by what is known.
 _NEARLY = 0.9
@@ -395,10 +397,13 @@ class Control:
 
     def _steps_of(self, length: int, expected: list[float]) -> int:
         """Steps of a trial: one time says little, and of a length that is near the best one by all that is known, and
-        beside it, more cost little.
+        beside it, more cost little. To time a length once more takes two changes: it is to be worth them.
         """
         near = self._costs.of(length) / expected[length] < (1 + _NEAR) * self._pace
-        return _STEADY if near and abs(length - self._now) <= _BESIDE else _BURST
+        long = near and abs(length - self._now) <= _BESIDE
+        if self._costs.count(length) > _STEADY:
+            return _LONG_AGAIN if long else _BURST_AGAIN
+        return _STEADY if long else _BURST
 
     def _plain_is_old(self) -> bool:
         """Whether the plain step is to be timed again, as all that is lost or gained is told by it."""
