@@ -38,7 +38,7 @@ sanitize: $(VENV)/.installed-test
 	LLT_TEST_SANITIZE=1 $(BIN)/python -m pytest tests/engine -m "not vulkan" $(PYTEST_ARGS)
 
 # How long the quickstart, `rebase --check` and `drift` take, what a sweep costs, how fast the engine is, how
-# far advice is off, what a draft length that steers itself gains (three hours)
+# far advice is off, what a draft length that steers itself gains, how near near ties are (half a day)
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/stack_check.py
@@ -54,6 +54,8 @@ bench: $(VENV)/.installed
 	$(BIN)/llt build --cpu --without conv-snapshots
 	$(BIN)/python benchmarks/mtp_idle.py
 	$(BIN)/python benchmarks/draft_auto.py
+	$(BIN)/python benchmarks/server_auto.py
+	$(BIN)/python benchmarks/near_ties.py
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed
