@@ -2,14 +2,15 @@
 
 For each place (a model, a depth, a kind of text or a conversation that changes its kind midway) one process holds a
 session for plain decode, one for each fixed length, and one that steers itself. They generate the same texts, a block
-of tokens each in turns, so that whatever slows the machine meets all of them. A place's figure is the ratio of the
-times of a text, over its texts; the first text finds a controller that knows nothing, the others one that has seen a
-text, as in a server.
+of tokens each in turns, so that whatever slows the machine meets all of them. The first text of a process finds a
+controller that knows nothing, the others one that has seen a text, as in a server. A process keeps the speed that its
+memory layout gave each session, so a place is measured in several, one after the other, and what its texts give
+together is one value of each: the figure is their median, the interval is over them.
 
 Goals: auto at least 0.97 of the best fixed length, plain decode among them; above every fixed length where the text
 changes; at least 0.98 of plain decode everywhere; the tokens those of plain decode. Writes `draft-auto.json`.
 
-    python benchmarks/draft_auto.py [--texts 4] [NAME …]
+    python benchmarks/draft_auto.py [--processes 4] [--texts 3] [NAME …]
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from common import ROOT, machine, show, write_result
@@ -48,7 +49,8 @@ from llamacpp_tools.workloads.cut import TURN_TOKENS, turns_label, turns_of
 LIMIT = 8
 FIXED = (1, 2, 3, 5, 8)
 PLAIN, AUTO = "plain", "auto"
-ARMS = (PLAIN, *map(str, FIXED), AUTO)
+FIXED_ARMS = (PLAIN, *map(str, FIXED))
+ARMS = (*FIXED_ARMS, AUTO)
 # Tokens that an arm generates before the next one has its turn: few beside what the machine's pace changes over, many
 # beside the first, whose step finds the caches cold.
 BLOCK = 64
@@ -91,7 +93,8 @@ def main() -> None:
     """Measure the places that are asked for and write the figures of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(SWEEPS)}; all by default")
-    parser.add_argument("--texts", type=int, default=4)
+    parser.add_argument("--texts", type=int, default=3, help="of each process")
+    parser.add_argument("--processes", type=int, default=4, help="of each place")
     parser.add_argument("--workload", action="append", help="only these")
     parser.add_argument("--add", action="store_true", help="keep the other places of the file")
     parser.add_argument("--place", help=argparse.SUPPRESS)
@@ -104,7 +107,8 @@ def main() -> None:
     for name in asked.names or SWEEPS:
         sweep = SWEEPS[name]
         for depth, workload in itertools.product(sweep.depths, asked.workload or sweep.workloads):
-            row = {**_row(name, depth, workload, asked.texts), "llt_commit": here["llt_commit"]}
+            row = _row(name, depth, workload, asked.texts, asked.processes)
+            row["llt_commit"] = here["llt_commit"]
             rows = [*(each for each in rows if each["place"] != row["place"]), row]
             print(f"{rows[-1]['place']}: {_words(rows[-1])}", file=sys.stderr)
             result = {"what": __doc__, "rows": rows, "summary": _summary(rows), "machine": here}
@@ -113,29 +117,65 @@ def main() -> None:
     print(json.dumps(result["summary"], indent=2))
 
 
-def _row(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
-    asked = {"name": name, "depth": depth, "workload": workload, "texts": texts}
+def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> dict[str, Any]:
+    parts = [
+        _in_a_process({"name": name, "depth": depth, "workload": workload, "first": first, "texts": texts})
+        for first in range(0, processes * texts, texts)
+    ]
+    turns = range(len(turns_of(workload)))
+    tps = {arm: [round(value, 1) for part in parts for value in part["decode_tps"][arm]] for arm in ARMS}
+    turn_ns = {
+        arm: [sum(part["turn_ns"][arm][turn] for part in parts) for turn in turns] for arm in FIXED_ARMS
+    }
+    length_ns, why_ns, tokens, other = (
+        _added(part[what] for part in parts) for what in ("length_ns", "why_ns", "tokens", "other")
+    )
+    total = sum(length_ns.values())
+    return {
+        "place": f"{name}, depth {depth}, {workload}",
+        "changes": len(turns) > 1,
+        "processes": processes,
+        **_judged(tps, processes),
+        "decode_tps": tps,
+        "tokens": tokens,
+        "best_by_turn_over_best": _ceiling(turn_ns),
+        "control_share": round(other["control_ns"] / total, 4),
+        "changes_per_text": round(other["changes"] / (processes * texts), 1),
+        "time_share": {length: round(ns / total, 4) for length, ns in sorted(length_ns.items())},
+        "time_by_reason": {
+            REASONS[Why(int(why))]: round(ns / total, 4) for why, ns in sorted(why_ns.items())
+        },
+    }
+
+
+def _in_a_process(asked: dict[str, Any]) -> dict[str, Any]:
+    """What `measure` gives, from a fresh process: each keeps the speed that its memory layout gave it."""
     command = [sys.executable, __file__, "--place", json.dumps(asked)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout)
-    tps = {arm: [round(value, 1) for value in values] for arm, values in found.pop("decode_tps").items()}
-    place = f"{name}, depth {depth}, {workload}"
-    return {
-        "place": place,
-        "changes": len(turns_of(workload)) > 1,
-        **_judged(tps),
-        "decode_tps": tps,
-        **found,
-    }
+    return found
+
+
+def _added(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
 
 
 def _earlier() -> list[dict[str, Any]]:
     """The rows of the file, judged as new ones are."""
     rows = json.loads((ROOT / "results" / "benchmarks" / "draft-auto.json").read_text())["rows"]
-    return [{**row, **_judged(row["decode_tps"])} for row in rows]
+    # Rows without a number of processes are of one, with each text for itself.
+    return [
+        {**row, **_judged(row["decode_tps"], row.get("processes", len(row["decode_tps"][AUTO])))}
+        for row in rows
+    ]
 
 
-def _judged(tps: dict[str, list[float]]) -> dict[str, Any]:
+def _judged(texts: dict[str, list[float]], processes: int) -> dict[str, Any]:
+    # The texts of one process have its luck in common: together they are one value.
+    tps = {arm: _by_process(values, processes) for arm, values in texts.items()}
     over = {arm: paired(tps[AUTO], tps[arm]) for arm in ARMS if arm != AUTO}
     ratios = {arm: ratio for arm, ratio in over.items() if ratio is not None}
     # By all texts together: the length that an owner would have set for this place, had they known.
@@ -149,21 +189,29 @@ def _judged(tps: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
+def _by_process(values: list[float], processes: int) -> list[float]:
+    texts = len(values) // processes
+    return [
+        math.exp(sum(map(math.log, values[first : first + texts])) / texts)
+        for first in range(0, len(values), texts)
+    ]
+
+
 def _by_the_others(tps: dict[str, list[float]]) -> Paired:
-    """Each text against the fixed length that was best on the others: what an owner can know before it.
+    """Each process's texts against the fixed length that was best in the others: what an owner can know before.
 
     The best in hindsight is also the luckiest of those that are as good, and the more so the fewer the texts.
     """
-    texts = range(len(tps[AUTO]))
+    processes = range(len(tps[AUTO]))
 
     def best(but: int) -> str:
-        others = [text for text in texts if text != but] or [but]
+        others = [each for each in processes if each != but] or [but]
         return max(
             (arm for arm in tps if arm != AUTO),
-            key=lambda arm: sum(math.log(tps[arm][text]) for text in others),
+            key=lambda arm: sum(math.log(tps[arm][each]) for each in others),
         )
 
-    found = paired(tps[AUTO], [tps[best(text)][text] for text in texts])
+    found = paired(tps[AUTO], [tps[best(each)][each] for each in processes])
     assert found is not None
     return found
 
@@ -172,8 +220,8 @@ def _mean_log(ours: list[float], theirs: list[float]) -> float:
     return sum(math.log(a / b) for a, b in zip(ours, theirs, strict=True)) / len(ours)
 
 
-def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
-    """One place: tokens per second of each arm by text, what the steered one did, and whether the tokens agree."""
+def measure(name: str, depth: int, workload: str, first: int, texts: int) -> dict[str, Any]:
+    """Some texts of one place: tokens per second of each arm, what the steered one did, whether the tokens agree."""
     sweep = SWEEPS[name]
     path = miniature(Ballast(*sweep.ballast)) if sweep.model == "miniature" else synthetic(sweep.model)
     kinds = turns_of(workload)
@@ -191,10 +239,11 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
     gc.disable()
     tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
     turn_ns = {arm: [0.0] * len(kinds) for arm in ARMS}
-    share: Counter[int] = Counter()
-    reasons: Counter[int] = Counter()
-    changes, tokens = 0, {"texts": texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
-    for text in range(texts):
+    length_ns: Counter[int] = Counter()
+    why_ns: Counter[int] = Counter()
+    changes = 0
+    tokens = {"texts": texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
+    for text in range(first, first + texts):
         prompts = [
             prompt_tokens(kind, TURN_TOKENS if turn else depth, tokenize, MEASURED_SEED + text)
             for turn, kind in enumerate(kinds)
@@ -212,20 +261,18 @@ def measure(name: str, depth: int, workload: str, texts: int) -> dict[str, Any]:
             lengths = turn.step_drafted
             changes += sum(a != b for a, b in itertools.pairwise(lengths))
             for length, why, ns in zip(lengths, turn.step_why, turn.step_ns, strict=True):
-                share[length] += ns
-                reasons[why] += ns
+                length_ns[length] += ns
+                why_ns[why] += ns
         tokens[_agree(done[PLAIN], done[AUTO])] += 1
     for session in sessions.values():
         session.close()
-    total = sum(share.values())
     return {
         "decode_tps": tps,
+        "turn_ns": turn_ns,
+        "length_ns": length_ns,
+        "why_ns": why_ns,
         "tokens": tokens,
-        "best_by_turn_over_best": _ceiling({arm: ns for arm, ns in turn_ns.items() if arm != AUTO}),
-        "control_share": round(control.own_ns / total, 4),
-        "changes_per_text": round(changes / texts, 1),
-        "time_share": {str(length): round(ns / total, 4) for length, ns in sorted(share.items())},
-        "time_by_reason": {REASONS[Why(why)]: round(ns / total, 4) for why, ns in sorted(reasons.items())},
+        "other": {"control_ns": control.own_ns, "changes": changes},
     }
 
 
@@ -297,7 +344,7 @@ def _agree(plain: list[Generation], auto: list[Generation]) -> str:
 
 
 def _figures(found: Paired) -> dict[str, Any]:
-    return {"ratio": found.ratio, "interval": found.interval, "texts": found.rounds}
+    return {"ratio": found.ratio, "interval": found.interval, "values": found.rounds}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
