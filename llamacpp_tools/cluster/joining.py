@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
+import signal
 import socket
 import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llamacpp_tools.cluster import nodes
 from llamacpp_tools.cluster.security import Address, is_loopback, knock, local_host, security
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 AGAIN_S = 3.0
+# What a process that was told to end takes to say goodbye, and when it ends without.
+CLOSE_S = 10.0
+GRACE_S = 30.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 Tell = Callable[[str], None]
@@ -74,9 +81,7 @@ def join(joining: Joining, tell: Tell) -> None:
     nodes.quiet(joining.verbose)
     sealed = security("worker", joining.where, joining.certs)
     _first_knock(joining, sealed, tell)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        asyncio.run(_stay(joining, tell))
+    until_told(_stay(joining, tell))
 
 
 def _first_knock(joining: Joining, sealed: Security | None, tell: Tell) -> None:
@@ -138,7 +143,7 @@ async def _once(joining: Joining, tell: Tell) -> None:
         try:
             await worker.finished()
         finally:
-            await worker.close()
+            await _closed(worker.close())
 
 
 def _why_not(error: BaseException, joining: Joining) -> LltError:
@@ -177,9 +182,7 @@ def serve(host: str, port: int, certs: Path | None, tell: Tell, verbose: bool = 
     nodes.settle()
     nodes.quiet(verbose)
     security("scheduler", where, certs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        asyncio.run(_serve(where, certs, tell))
+    until_told(_serve(where, certs, tell))
 
 
 async def _serve(where: Address, certs: Path | None, tell: Tell) -> None:
@@ -202,4 +205,48 @@ async def _serve(where: Address, certs: Path | None, tell: Tell) -> None:
     try:
         await scheduler.finished()
     finally:
-        await scheduler.close()
+        await _closed(scheduler.close())
+
+
+async def _closed(closing: Awaitable[object]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(closing, CLOSE_S)
+
+
+def until_told(staying: Awaitable[None]) -> None:
+    """Run what stays until SIGINT or SIGTERM cancels it.
+
+    An exception raised by a signal's handler comes wherever the process is. Within a callback of the garbage collector,
+    and Dask has one, it is written to stderr and lost: the process would stay. A cancelled task is not lost, and a
+    process that was told and is still there `GRACE_S` later, whatever it waits for, ends without further words.
+
+    Raises:
+        KeyboardInterrupt: it was told to end.
+    """
+    last = threading.Timer(GRACE_S, os._exit, (130,))
+    last.daemon = True
+
+    def cancel(task: asyncio.Task[Any]) -> None:
+        task.cancel()
+        with contextlib.suppress(RuntimeError):  # told twice
+            last.start()
+
+    async def heeding() -> None:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        for number in handlers:
+            loop.add_signal_handler(number, cancel, task)
+        await staying
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # In the background of a script SIGINT is ignored, and stays so.
+    handlers = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            asyncio.run(heeding())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
