@@ -1,7 +1,7 @@
 """What MTP costs while it drafts nothing: a plain step, and one in contexts made for drafts of 1 and of 8.
 
-The patch `conv-snapshots` is there for the last: without it each step copies the conv state of every layer once for
-each token of the longest draft. Two builds, with the patch and without (`llt build --cpu --without conv-snapshots`), in
+The patch `conv-snapshots` is there for both: without it each step copies the conv state of every layer once for each
+token of the longest draft, and the DeltaNet state once more than a plain step does. Two builds, with the patch and without (`llt build --cpu --without conv-snapshots`), in
 turns, each in a process of its own; sessions in turns within it; medians of single steps. Writes `mtp-idle.json`.
 
     python benchmarks/mtp_idle.py
@@ -29,7 +29,8 @@ from llamacpp_tools.workloads import MEASURED_SEED, prompt_tokens
 BUILDS = {"with conv-snapshots": "patched", "without": "patched-without-conv-snapshots"}
 MODELS = {"miniature": None, "with 120 MB of ballast": Ballast(120_000_000, 0)}
 N_MAX = {"plain decode": None, "made for drafts of 1": 1, "made for drafts of 8": 8}
-DEPTH, N_PREDICT, ROUNDS, TURNS = 512, 96, 6, 3
+# Many processes, as each keeps the speed that its memory layout gave it.
+DEPTH, N_PREDICT, ROUNDS, TURNS = 512, 96, 6, 8
 
 
 def main() -> None:
