@@ -1,8 +1,9 @@
 """What MTP costs while it drafts nothing: a plain step, and one in contexts made for drafts of 1 and of 8.
 
 The patch `conv-snapshots` is there for both: without it each step copies the conv state of every layer once for each
-token of the longest draft, and the DeltaNet state once more than a plain step does. Two builds, with the patch and without (`llt build --cpu --without conv-snapshots`), in
-turns, each in a process of its own; sessions in turns within it; medians of single steps. Writes `mtp-idle.json`.
+token of the longest draft, and the DeltaNet state once more than a plain step does. Two builds, with the patch and
+without (`llt build --cpu --without conv-snapshots`), in turns, each in a process of its own; sessions in turns within
+it; medians of single steps. Writes `mtp-idle.json`.
 
     python benchmarks/mtp_idle.py
 """
@@ -38,6 +39,8 @@ def main() -> None:
     found: dict[str, dict[str, dict[str, list[float]]]] = {
         name: {model: {} for model in MODELS} for name in BUILDS
     }
+    for variant in BUILDS.values():
+        manifest.find("cpu", variant)
     for _ in range(TURNS):
         for name, variant in BUILDS.items():
             for model in MODELS:
