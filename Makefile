@@ -25,9 +25,10 @@ check-patches: $(VENV)/.installed
 	$(BIN)/llt patches audit
 	$(BIN)/llt rebase --check
 
-# The same modes, recipes and programs on another upstream version: make test-onto ONTO=v0.5.0
+# The same modes, recipes and programs on another upstream version: make test-onto ONTO=v0.4.0, or without a patch that
+# does not apply there: make test-onto ONTO=v0.5.0 WITHOUT=small-graphs
 test-onto: $(VENV)/.installed-test
-	LLT_TEST_ONTO=$(ONTO) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_chain.py tests/engine/test_programs.py
+	LLT_TEST_ONTO=$(ONTO) LLT_TEST_WITHOUT=$(WITHOUT) $(BIN)/python -m pytest tests/engine/test_parity.py tests/engine/test_chain.py tests/engine/test_programs.py
 
 # Upstream's own tests on the patched tree as on the stock one: fails where only the patched one fails
 upstream-tests: $(VENV)/.installed-test
@@ -53,6 +54,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/control_simulation.py
 	$(BIN)/llt build --cpu --without conv-snapshots
 	$(BIN)/python benchmarks/mtp_idle.py
+	$(BIN)/llt build --cpu --without small-graphs
+	$(BIN)/python benchmarks/small_graphs.py
 	$(BIN)/python benchmarks/draft_auto.py
 	$(BIN)/python benchmarks/server_auto.py
 	$(BIN)/python benchmarks/near_ties.py

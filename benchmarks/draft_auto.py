@@ -108,7 +108,7 @@ def main() -> None:
         sweep = SWEEPS[name]
         for depth, workload in itertools.product(sweep.depths, asked.workload or sweep.workloads):
             row = _row(name, depth, workload, asked.texts, asked.processes)
-            row["llt_commit"] = here["llt_commit"]
+            row["llt_commit"], row["cpu_info"] = here["llt_commit"], here["cpu_info"]
             rows = [*(each for each in rows if each["place"] != row["place"]), row]
             print(f"{rows[-1]['place']}: {_words(rows[-1])}", file=sys.stderr)
             result = {"what": __doc__, "rows": rows, "summary": _summary(rows), "machine": here}
@@ -165,7 +165,8 @@ def _added(parts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _earlier() -> list[dict[str, Any]]:
     """The rows of the file, judged as new ones are."""
-    rows = json.loads((ROOT / "results" / "benchmarks" / "draft-auto.json").read_text())["rows"]
+    found = json.loads((ROOT / "results" / "benchmarks" / "draft-auto.json").read_text())
+    rows = [{"cpu_info": found["machine"]["cpu_info"], **row} for row in found["rows"]]
     # Rows without a number of processes are of one, with each text for itself.
     return [
         {**row, **_judged(row["decode_tps"], row.get("processes", len(row["decode_tps"][AUTO])))}

@@ -57,9 +57,15 @@ def llt() -> Llt:
 def made(llt: Llt, variant: str, *options: str, backend: str = "cpu", rpc: bool = False) -> Build:
     """Build through the command line (or find it built) and return what the manifest says.
 
-    `LLT_TEST_ONTO=v0.5.0` runs what needs a build on another upstream version (`make test-onto`).
+    `LLT_TEST_ONTO=v0.5.0` runs what needs a build on another upstream version (`make test-onto`), and with
+    `LLT_TEST_WITHOUT=small-graphs` without a patch that does not apply there.
     """
-    onto = os.environ.get("LLT_TEST_ONTO")
+    onto, left_out = os.environ.get("LLT_TEST_ONTO"), os.environ.get("LLT_TEST_WITHOUT")
+    if left_out and variant.startswith("patched"):
+        variant, options = (
+            variant.replace("patched", f"patched-without-{left_out}", 1),
+            (*options, "--without", left_out),
+        )
     options = (*options, *(["--rpc"] if rpc else []))
     done = llt("build", f"--{backend}", *options, *(["--onto", onto] if onto else []))
     assert done.returncode == 0, done.stderr

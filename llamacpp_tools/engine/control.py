@@ -84,6 +84,7 @@ class Settings:
         doubt: drafts are given up only for plain steps that promise more than this share above them: what drafting on
             may lose is bounded, what giving up too early loses is not.
         memory: drafts that the chances rest on.
+        former: drafts that what was seen in former texts is worth in a new one.
         fading: what is left of the evidence after one plain token.
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
@@ -102,11 +103,12 @@ class Settings:
     margin: float = 0.01
     doubt: float = 0.06
     memory: float = 48.0
+    former: float = 2.0
     fading: float = 0.985
     probe: int = 8
     nearest: int = 16
     furthest: int = 96
-    refresh: int = 100
+    refresh: int = 200
 
 
 # The first step of a length pays for the change (a new graph, pairs that the MTP block has to catch up with); the next
@@ -122,7 +124,7 @@ _FEW = 4.0
 # A length is timed again where it would be the best if it cost so many standard deviations less than is known: as many
 # for each step since it was timed, divided by how often it was, up to `_SURE`. If it never was, so many, and a few more
 # with each step: what others foretell of it may rest on a slow moment of theirs.
-_BOLD, _SURE = 0.02, 24
+_BOLD, _SURE = 0.006, 24
 _BOLD_FIRST, _BOLD_WAITING = 0.8, 0.002
 # Drafts that were given up nearly paid if they gave this share of plain decode's tokens per second by what is known.
 _NEARLY = 0.9
@@ -167,13 +169,14 @@ class Control:
         self._costs = Costs(limit)
         # What catching up took beyond a step's usual time, in plain steps, and the tokens that it was for.
         self._caught_up = self._caught_up_with = 0.0
+        self._survivors = Survivors(limit, self.settings.memory, _FIRST, _FIRST_WEIGHT)
         self.begin()
 
     def begin(self) -> None:
-        """A new text: what steps cost is kept until it is measured anew, how drafts survive is not."""
+        """A new text: what steps cost is kept until it is measured anew, how drafts survive is but a first guess."""
         settings = self.settings
         self._costs.forget()
-        self._survivors = Survivors(self.limit, settings.memory, _FIRST, _FIRST_WEIGHT)
+        self._survivors.begin(settings.former)
         self._now = 0
         self._before = -1
         self._trial, self._left, self._missed, self._misses = 0, 0, 0, 2

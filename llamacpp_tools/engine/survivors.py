@@ -43,6 +43,12 @@ class Survivors:
         self._reached = [share * count for count in self._reached]
         self._held = [share * count for count in self._held]
 
+    def begin(self, most: float) -> None:
+        """Another text: what was seen of each position is worth no more than `most` observations from now on."""
+        shares = [min(1.0, most / count) if count else 1.0 for count in self._reached]
+        self._reached = [share * count for share, count in zip(shares, self._reached, strict=True)]
+        self._held = [share * count for share, count in zip(shares, self._held, strict=True)]
+
     def weight(self) -> float:
         """How many observations stand behind the first position."""
         return self._reached[0]

@@ -13,6 +13,8 @@ from llamacpp_tools.models.kvbytes import kv_bytes, mtp_kv_bytes
 
 # Interpreter, library and the workload's text.
 PROCESS_BYTES = 200 << 20
+# With MTP a context keeps graphs of batches up to this beside each other (the patch small-graphs).
+SMALL_GRAPHS = 9
 # Of a machine's free memory, what may be planned to be taken.
 USABLE = 0.95
 
@@ -98,7 +100,7 @@ def need(header: GgufHeader, demand: Demand) -> Need:
         target.full_layers_bytes + target.swa_layers_bytes,
         target.recurrent_bytes,
         mtp_kv_bytes(header, demand.n_ctx, *types) if with_mtp else 0,
-        (2 if with_mtp else 1) * _compute(header, demand),
+        _compute(header, demand),
     )
 
 
@@ -121,15 +123,23 @@ def free_memory() -> int:
 
 
 def _compute(header: GgufHeader, demand: Demand) -> int:
-    """Graph buffers: one ubatch of logits, activations and masks, and attention's scores without flash attention."""
+    """Graph buffers of all contexts: of one ubatch each, and with MTP of each small batch for itself."""
     rows = min(demand.n_ubatch, demand.n_ctx)
+    if demand.n_max is None:
+        return _graph(header, demand, rows)
+    hidden_rows = 4 * header.n_embd * demand.n_batch
+    small = sum(range(1, min(SMALL_GRAPHS, demand.n_max + 1) + 1)) + sum(range(1, SMALL_GRAPHS + 1))
+    return 2 * (_graph(header, demand, rows) + hidden_rows) + _graph(header, demand, small)
+
+
+def _graph(header: GgufHeader, demand: Demand, rows: int) -> int:
+    """Logits, activations and masks of so many rows, and attention's scores without flash attention."""
     activations = 24 * header.n_embd * 4 * rows
     # The mask is f16 for flash attention, else f32 like the scores.
     mask = (4 if not demand.flash_attn else 2) * demand.n_ctx * rows
     heads = max(header.n_head, default=1)
     scores = 4 * heads * demand.n_ctx * rows if not demand.flash_attn else 0
-    hidden_rows = 4 * header.n_embd * demand.n_batch if demand.n_max is not None else 0
-    return 4 * header.n_vocab * rows + activations + mask + scores + hidden_rows
+    return 4 * header.n_vocab * rows + activations + mask + scores
 
 
 def _control_group() -> Path:

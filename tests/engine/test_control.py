@@ -48,9 +48,13 @@ def test_a_machine_that_is_slower_by_turns_does_not_lead_it_astray(chance: float
 def test_on_a_text_that_changes_midway_it_beats_every_fixed_length(
     machine: Machine, before: float, after: float
 ) -> None:
-    runs = made_up(lambda token, _: before if token < 1000 else after, 2000, 3)
-    auto, (length, best) = rehearse(Control(8), runs, machine), best_fixed(runs, machine)
-    assert auto.tps > best.tps, f"the best fixed length is {length}"
+    # Which text it is matters: one whose first half has drained the account finds out late.
+    ratios = []
+    for seed in range(6):
+        runs = made_up(lambda token, _: before if token < 1000 else after, 2000, seed)
+        ratios.append(rehearse(Control(8), runs, machine).tps / best_fixed(runs, machine)[1].tps)
+    assert sum(ratios) / len(ratios) > 1.1
+    assert min(ratios) > 0.97
 
 
 # A probe after a while without drafts takes more than the account holds.

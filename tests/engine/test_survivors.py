@@ -45,3 +45,22 @@ def test_a_position_that_is_not_drafted_is_forgotten_slowly() -> None:
         survivors.add(1, 1)
     assert UNSEEN**300 < 0.1
     assert survivors.expected()[2] - survivors.expected()[1] > low + 0.4
+
+
+def test_of_a_former_text_a_first_guess_is_left() -> None:
+    survivors = Survivors(3, memory=48, first=0.7, weight=1)
+    for _ in range(40):
+        survivors.add(2, 2)
+    former = survivors.expected()
+    survivors.begin(2)
+    assert survivors.weight() == pytest.approx(2)
+    assert former[1] > survivors.expected()[1] > 1.85
+    for _ in range(4):
+        survivors.add(2, 0)
+    assert survivors.expected()[1] < 1.45
+    # What was seen of a position hardly ever is not made more of.
+    fresh = Survivors(3, memory=48, first=0.7, weight=1)
+    fresh.add(1, 1)
+    before = fresh.expected()
+    fresh.begin(2)
+    assert fresh.expected() == before
