@@ -7,6 +7,9 @@ controller that knows nothing, the others one that has seen a text, as in a serv
 memory layout gave each session, so a place is measured in several, one after the other, and what its texts give
 together is one value of each: the figure is their median, the interval is over them.
 
+The kinds that the miniature knows differ little in what pays. So there are texts whose acceptance is made up as well, a
+chance for each half: the steps are real ones and take what they take, but what is accepted is not asked of the model.
+
 Goals: auto at least 0.97 of the best fixed length, plain decode among them; above every fixed length where the text
 changes; at least 0.98 of plain decode everywhere; the tokens those of plain decode. Writes `draft-auto.json`.
 
@@ -36,6 +39,7 @@ from llamacpp_tools.engine.context import ContextOptions
 from llamacpp_tools.engine.control import REASONS, Chooser, Why
 from llamacpp_tools.engine.generate import Generation, Limits, Run
 from llamacpp_tools.engine.native_control import NativeControl
+from llamacpp_tools.engine.rehearsal import made_up
 from llamacpp_tools.engine.session import Session, SessionOptions
 from llamacpp_tools.ffi.library import open_library
 from llamacpp_tools.models.ballast import Ballast
@@ -56,6 +60,13 @@ ARMS = (*FIXED_ARMS, AUTO)
 BLOCK = 64
 
 CHANGES = [turns_label(["analysis", "maintenance_log"]), turns_label(["maintenance_log", "factual"])]
+# Chances of a drafted token in the two halves of a text whose acceptance is made up. Those of the last one give what
+# the published runs on analysis and on a log have at drafts of 3: 0.51 and 0.81 of all tokens that are drafted.
+MADE_UP = {
+    "made up: 0.3, then 0.95": (0.3, 0.95),
+    "made up: 0.95, then 0.3": (0.95, 0.3),
+    "made up: 0.7, then 0.9": (0.7, 0.9),
+}
 KINDS = list(names())
 SOME = ["maintenance_log", "analysis", "factual"]
 
@@ -74,12 +85,12 @@ class Sweep:
     model: str = "miniature"
     ballast: tuple[int, int] = (0, 0)
     depths: tuple[int, ...] = (512,)
-    workloads: tuple[str, ...] = (*KINDS, *CHANGES)
+    workloads: tuple[str, ...] = (*KINDS, *CHANGES, *MADE_UP)
     n_predict: int = 1536
 
 
 SWEEPS = {
-    "weights": Sweep(ballast=(120_000_000, 0), workloads=(*SOME, "code", *CHANGES), n_predict=768),
+    "weights": Sweep(ballast=(120_000_000, 0), workloads=(*SOME, "code", *CHANGES, *MADE_UP), n_predict=768),
     "miniature": Sweep(),
     "random": Sweep("tiny", depths=(512, 2048), workloads=("analysis",)),
     "deep": Sweep(depths=(4096,), workloads=(*SOME, CHANGES[0])),
@@ -122,7 +133,7 @@ def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> di
         _in_a_process({"name": name, "depth": depth, "workload": workload, "first": first, "texts": texts})
         for first in range(0, processes * texts, texts)
     ]
-    turns = range(len(turns_of(workload)))
+    turns = range(len(MADE_UP.get(workload, turns_of(workload))))
     tps = {arm: [round(value, 1) for part in parts for value in part["decode_tps"][arm]] for arm in ARMS}
     turn_ns = {
         arm: [sum(part["turn_ns"][arm][turn] for part in parts) for turn in turns] for arm in FIXED_ARMS
@@ -134,6 +145,7 @@ def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> di
     return {
         "place": f"{name}, depth {depth}, {workload}",
         "changes": len(turns) > 1,
+        "made_up": workload in MADE_UP,
         "processes": processes,
         **_judged(tps, processes),
         "decode_tps": tps,
@@ -225,7 +237,8 @@ def measure(name: str, depth: int, workload: str, first: int, texts: int) -> dic
     """Some texts of one place: tokens per second of each arm, what the steered one did, whether the tokens agree."""
     sweep = SWEEPS[name]
     path = miniature(Ballast(*sweep.ballast)) if sweep.model == "miniature" else synthetic(sweep.model)
-    kinds = turns_of(workload)
+    chances = MADE_UP.get(workload)
+    kinds = ("analysis",) if chances else turns_of(workload)
     n_ctx = depth + TURN_TOKENS * (len(kinds) - 1) + sweep.n_predict + 16
     options = ContextOptions(n_ctx=n_ctx, n_ubatch=512, n_threads=auto_threads(), flash_attn="off")
     library = open_library(manifest.find("cpu", "patched"))
@@ -239,32 +252,36 @@ def measure(name: str, depth: int, workload: str, first: int, texts: int) -> dic
     # As in `engine.generate.go_on`: there is nothing to find, and looking takes milliseconds of a step.
     gc.disable()
     tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    turn_ns = {arm: [0.0] * len(kinds) for arm in ARMS}
+    turn_ns = {arm: [0.0] * len(chances or kinds) for arm in ARMS}
     length_ns: Counter[int] = Counter()
     why_ns: Counter[int] = Counter()
     changes = 0
-    tokens = {"texts": texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
+    tokens = {"texts": 0 if chances else texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
     for text in range(first, first + texts):
         prompts = [
             prompt_tokens(kind, TURN_TOKENS if turn else depth, tokenize, MEASURED_SEED + text)
             for turn, kind in enumerate(kinds)
         ]
         control.begin()
-        arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None) for arm in ARMS}
+        runs = _made_up(chances, sweep.n_predict, text) if chances else ()
+        arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None, runs) for arm in ARMS}
         done = _in_turns(arms, prompts, sweep.n_predict, text)
         for arm, turns in done.items():
             tps[arm].append(
                 1e9 * sum(turn.n_stepped for turn in turns) / sum(turn.decode_ns for turn in turns)
             )
-            for at, turn in enumerate(turns):
-                turn_ns[arm][at] += turn.decode_ns / turn.n_stepped
+            for at, ns in enumerate(
+                _halves(turns[0]) if chances else [turn.decode_ns / turn.n_stepped for turn in turns]
+            ):
+                turn_ns[arm][at] += ns
         for turn in done[AUTO]:
             lengths = turn.step_drafted
             changes += sum(a != b for a, b in itertools.pairwise(lengths))
             for length, why, ns in zip(lengths, turn.step_why, turn.step_ns, strict=True):
                 length_ns[length] += ns
                 why_ns[why] += ns
-        tokens[_agree(done[PLAIN], done[AUTO])] += 1
+        if not chances:
+            tokens[_agree(done[PLAIN], done[AUTO])] += 1
     for session in sessions.values():
         session.close()
     return {
@@ -275,6 +292,22 @@ def measure(name: str, depth: int, workload: str, first: int, texts: int) -> dic
         "tokens": tokens,
         "other": {"control_ns": control.own_ns, "changes": changes},
     }
+
+
+def _made_up(chances: tuple[float, ...], n_predict: int, seed: int) -> tuple[int, ...]:
+    part = n_predict / len(chances)
+    return tuple(made_up(lambda token, _: chances[int(token / part)], n_predict, seed, LIMIT))
+
+
+def _halves(turn: Generation) -> list[float]:
+    """ns of a token in each half of a text."""
+    ns, tokens, half = [0, 0], [0, 0], len(turn.tokens) / 2
+    accepted = turn.step_accepted or (0,) * len(turn.step_ns)
+    for count, step_ns in zip(accepted, turn.step_ns, strict=True):
+        at = int(sum(tokens) >= half)
+        ns[at] += step_ns
+        tokens[at] += count + 1
+    return [a / b for a, b in zip(ns, tokens, strict=True)]
 
 
 def _ceiling(turn_ns: dict[str, list[float]]) -> float:
@@ -291,9 +324,9 @@ def _n_max(arm: str) -> int | None:
 class Arm:
     """One arm's way through a text, a block of tokens at a time."""
 
-    def __init__(self, name: str, session: Session, control: Chooser | None) -> None:
+    def __init__(self, name: str, session: Session, control: Chooser | None, runs: tuple[int, ...]) -> None:
         """Nothing is generated yet."""
-        self.session, self.control, self.n_max = session, control, _n_max(name) or 0
+        self.session, self.control, self.n_max, self.runs = session, control, _n_max(name) or 0, runs
         self.done: list[Generation] = []
 
     def blocks(self, prompts: list[list[int]], n_predict: int) -> Iterator[None]:
@@ -302,9 +335,8 @@ class Arm:
         for prompt in prompts:
             filled = session.add(filled, self.done[-1], prompt) if filled else session.fill(prompt)
             yield
-            run = Run(
-                session.decoder, filled, Limits(n_predict // len(prompts), self.n_max), ffi, self.control
-            )
+            limits = Limits(n_predict // len(prompts), self.n_max, runs=self.runs)
+            run = Run(session.decoder, filled, limits, ffi, self.control)
             count = 0
             for made in run:
                 count += len(made)
@@ -357,7 +389,13 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "of the best fixed length on a text that changes",
             1.0,
             "over_best_fixed",
-            [row for row in rows if row["changes"]],
+            [row for row in rows if row["changes"] and not row.get("made_up")],
+        ),
+        (
+            "of the best fixed length on a text that changes, made up",
+            1.0,
+            "over_best_fixed",
+            [row for row in rows if row.get("made_up")],
         ),
         (
             "of the fixed length that was best on other texts of the kind",

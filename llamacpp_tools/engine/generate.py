@@ -107,6 +107,8 @@ class Limits:
             through; empty for those that the target agrees with.
         drafts: the longest draft of each step, none above `n_max`, again from the start when it is through; empty for
             `n_max` each time.
+        runs: for each token, how many of those drafted after it are accepted, whatever the target says, in place of
+            `accepts`: a text that is made up (`rehearsal.made_up`), at what real steps take; empty for none.
     """
 
     n_predict: int
@@ -114,6 +116,7 @@ class Limits:
     ends: frozenset[int] = frozenset()
     accepts: tuple[int, ...] = ()
     drafts: tuple[int, ...] = ()
+    runs: tuple[int, ...] = ()
 
 
 class Run:
@@ -155,7 +158,7 @@ class Run:
         """
         limits, clock, unpack = self._limits, time.perf_counter_ns, self._ffi.unpack
         decode, tokens, ends = self._decoder.step, self._tokens, limits.ends
-        drafting = limits.n_max > 0
+        drafting, runs = limits.n_max > 0, limits.runs
         out = self._ffi.new("llama_token[]", limits.n_max + 1)
         forced = itertools.cycle(limits.accepts or (BY_AGREEMENT,))
         schedule = itertools.cycle(limits.drafts or (limits.n_max,))
@@ -166,7 +169,7 @@ class Run:
         pos = self._filled.n_prompt
         yield tokens[:1]
         while len(tokens) < limits.n_predict and tokens[-1] not in ends:
-            n_forced = next(forced)
+            n_forced = runs[len(tokens) - 1] if runs else next(forced)
             at = clock()
             n_max = min(choose(), limits.n_predict - len(tokens) - 1)
             step = decode(tokens[-1], pos, out, n_max, n_forced, native)
