@@ -15,6 +15,7 @@ import pytest
 
 from llamacpp_tools.build.manifest import Build
 from tests import sanitizer
+from tests.conftest import ROOT
 
 DEFAULTS: dict[str, Any] = {
     "window": None, "full_layers": [], "n_max": None, "n_ctx": 1024, "n_batch": 512, "n_ubatch": 128,
@@ -43,6 +44,22 @@ def sanitized_children(
     yield
     found = sanitizer.findings(reports)
     assert not found, "\n\n".join(found)
+
+
+def decodes(what: str, build: Build, model: Path) -> dict[str, Any]:
+    """What `tests.engine.decodes` tells, from a process of its own."""
+    command = [sys.executable, "-m", "tests.engine.decodes", what, str(build.path), str(model)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"GGML_NO_BACKTRACE": "1"},
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 class Refused(Exception):

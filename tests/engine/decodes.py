@@ -1,0 +1,83 @@
+"""Decodes that a test looks into, in a process of their own: `python -m tests.engine.decodes WHAT MANIFEST MODEL`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llamacpp_tools.build.manifest import load
+from llamacpp_tools.engine.context import Context, ContextOptions
+from llamacpp_tools.engine.generate import Limits, Run
+from llamacpp_tools.engine.model import Model
+from llamacpp_tools.engine.rehearsal import made_up
+from llamacpp_tools.engine.session import Session, SessionOptions
+from llamacpp_tools.ffi.library import Library, open_library
+
+# One thread: what is compared is compared to the bit.
+OPTIONS = ContextOptions(n_ctx=256, n_batch=64, n_ubatch=32, n_threads=1, n_rs_seq=3)
+PROMPT = list(range(100, 140))
+
+
+def alternating(library: Library, model: Path) -> dict[str, int]:
+    """How many decodes found their graph, by context: of a text whose lengths take turns, decoded a second time."""
+    drafts, n_predict = (3, 1, 0), 60
+    with Session(library, model, SessionOptions(OPTIONS, n_max=3, ignore_eos=True)) as session:
+        assert session.draft is not None
+        session.go_on(session.fill(PROMPT), n_predict, drafts=drafts)
+        before = _reused(session.target), _reused(session.draft)
+        done = session.go_on(session.fill(PROMPT), n_predict, drafts=drafts)
+        return {
+            "target": _reused(session.target) - before[0],
+            "draft": _reused(session.draft) - before[1],
+            "steps": len(done.step_drafted),
+            "drafted": sum(done.step_drafted),
+        }
+
+
+def _reused(context: Context) -> int:
+    return int(context.model.library.lib.llama_perf_context(context.handle).n_reused)
+
+
+def warm_up(library: Library, model: Path) -> dict[str, list[list[float]]]:
+    """Logits of two tokens: in a context that was warmed up with as many, warm and then cold, and in a fresh one."""
+    return {"warmed": _logits(library, model, (True, False)), "fresh": _logits(library, model, (False,))}
+
+
+def _logits(library: Library, path: Path, warm: tuple[bool, ...]) -> list[list[float]]:
+    lib, ffi, found = library.lib, library.ffi, []
+    with Model(library, path) as model, Context(model, OPTIONS) as context:
+        tokens = ffi.new("llama_token[]", [5, 6])
+        for warming in warm:
+            lib.llama_set_warmup(context.handle, warming)
+            context.clear()
+            assert lib.llama_decode(context.handle, lib.llama_batch_get_one(tokens, 2)) == 0
+            found.append(ffi.unpack(lib.llama_get_logits_ith(context.handle, -1), model.n_vocab))
+    return found
+
+
+def given(library: Library, model: Path) -> dict[str, Any]:
+    """Steps of texts whose acceptance is made up, by draft length, and what was to be accepted at each token."""
+    n_predict = 80
+    runs = tuple(made_up(lambda token, _: 0.2 if token < 40 else 0.9, n_predict, 1, limit=3))
+    found: dict[str, Any] = {"runs": runs, "n_predict": n_predict, "texts": []}
+    for length in (1, 3):
+        options = SessionOptions(OPTIONS, n_max=length, ignore_eos=True)
+        with Session(library, model, options) as session:
+            run = Run(
+                session.decoder, session.fill(PROMPT), Limits(n_predict, length, runs=runs), library.ffi
+            )
+            for _ in run:
+                pass
+        steps = list(zip(run.done.step_drafted, run.done.step_accepted, strict=True))
+        found["texts"].append({"steps": steps, "tokens": len(run.done.tokens)})
+    return found
+
+
+if __name__ == "__main__":
+    what: Callable[[Library, Path], Any] = {"alternating": alternating, "warm-up": warm_up, "given": given}[
+        sys.argv[1]
+    ]
+    print(json.dumps(what(open_library(load(Path(sys.argv[2]))), Path(sys.argv[3]))))
