@@ -20,44 +20,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import gc
 import itertools
 import json
 import math
 import os
-import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
+import draft_arms
 from common import ROOT, machine, show, write_result
+from draft_arms import ARMS, AUTO, FIXED_ARMS, PLAIN, Place
 
-from llamacpp_tools.build import manifest
-from llamacpp_tools.engine.context import ContextOptions
-from llamacpp_tools.engine.control import REASONS, Chooser, Why
-from llamacpp_tools.engine.generate import Generation, Limits, Run
-from llamacpp_tools.engine.native_control import NativeControl
-from llamacpp_tools.engine.rehearsal import made_up
-from llamacpp_tools.engine.session import Session, SessionOptions
-from llamacpp_tools.ffi.library import open_library
-from llamacpp_tools.models.ballast import Ballast
-from llamacpp_tools.models.miniature import miniature
-from llamacpp_tools.models.shelf import synthetic
+from llamacpp_tools.engine.control import REASONS, Why
 from llamacpp_tools.results.statistics import Paired, paired
-from llamacpp_tools.threads import auto_threads
-from llamacpp_tools.workloads import MEASURED_SEED, names, prompt_tokens
-from llamacpp_tools.workloads.cut import TURN_TOKENS, turns_label, turns_of
-
-LIMIT = 8
-FIXED = (1, 2, 3, 5, 8)
-PLAIN, AUTO = "plain", "auto"
-FIXED_ARMS = (PLAIN, *map(str, FIXED))
-ARMS = (*FIXED_ARMS, AUTO)
-# Tokens that an arm generates before the next one has its turn: few beside what the machine's pace changes over, many
-# beside the first, whose step finds the caches cold.
-BLOCK = 64
+from llamacpp_tools.workloads import names
+from llamacpp_tools.workloads.cut import turns_label, turns_of
 
 CHANGES = [turns_label(["analysis", "maintenance_log"]), turns_label(["maintenance_log", "factual"])]
 # Chances of a drafted token in the two halves of a text whose acceptance is made up. Those of the last one give what
@@ -88,6 +68,12 @@ class Sweep:
     workloads: tuple[str, ...] = (*KINDS, *CHANGES, *MADE_UP)
     n_predict: int = 1536
 
+    def place(self, depth: int, workload: str) -> Place:
+        """One of them."""
+        chances = MADE_UP.get(workload, ())
+        kinds = ("analysis",) if chances else tuple(turns_of(workload))
+        return Place(self.model, self.ballast, depth, self.n_predict, kinds, chances)
+
 
 SWEEPS = {
     "weights": Sweep(ballast=(120_000_000, 0), workloads=(*SOME, "code", *CHANGES, *MADE_UP), n_predict=768),
@@ -108,11 +94,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4, help="of each place")
     parser.add_argument("--workload", action="append", help="only these")
     parser.add_argument("--add", action="store_true", help="keep the other places of the file")
-    parser.add_argument("--place", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.place:
-        print(json.dumps(measure(**json.loads(asked.place))))
-        return
     rows: list[dict[str, Any]] = _earlier() if asked.add else []
     here = machine()
     for name in asked.names or SWEEPS:
@@ -129,14 +111,12 @@ def main() -> None:
 
 
 def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> dict[str, Any]:
-    parts = [
-        _in_a_process({"name": name, "depth": depth, "workload": workload, "first": first, "texts": texts})
-        for first in range(0, processes * texts, texts)
-    ]
-    turns = range(len(MADE_UP.get(workload, turns_of(workload))))
+    place = SWEEPS[name].place(depth, workload)
+    parts = [_in_a_process(place, first, texts) for first in range(0, processes * texts, texts)]
     tps = {arm: [round(value, 1) for part in parts for value in part["decode_tps"][arm]] for arm in ARMS}
     turn_ns = {
-        arm: [sum(part["turn_ns"][arm][turn] for part in parts) for turn in turns] for arm in FIXED_ARMS
+        arm: [sum(part["turn_ns"][arm][turn] for part in parts) for turn in range(place.parts)]
+        for arm in FIXED_ARMS
     }
     length_ns, why_ns, tokens, other = (
         _added(part[what] for part in parts) for what in ("length_ns", "why_ns", "tokens", "other")
@@ -144,8 +124,8 @@ def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> di
     total = sum(length_ns.values())
     return {
         "place": f"{name}, depth {depth}, {workload}",
-        "changes": len(turns) > 1,
-        "made_up": workload in MADE_UP,
+        "changes": place.parts > 1,
+        "made_up": bool(place.chances),
         "processes": processes,
         **_judged(tps, processes),
         "decode_tps": tps,
@@ -160,10 +140,10 @@ def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> di
     }
 
 
-def _in_a_process(asked: dict[str, Any]) -> dict[str, Any]:
-    """What `measure` gives, from a fresh process: each keeps the speed that its memory layout gave it."""
-    command = [sys.executable, __file__, "--place", json.dumps(asked)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+def _in_a_process(place: Place, first: int, texts: int) -> dict[str, Any]:
+    """What `draft_arms` gives, from a fresh process: each keeps the speed that its memory layout gave it."""
+    asked = json.dumps({"place": dataclasses.asdict(place), "first": first, "texts": texts})
+    done = subprocess.run([sys.executable, draft_arms.__file__, asked], check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -233,147 +213,11 @@ def _mean_log(ours: list[float], theirs: list[float]) -> float:
     return sum(math.log(a / b) for a, b in zip(ours, theirs, strict=True)) / len(ours)
 
 
-def measure(name: str, depth: int, workload: str, first: int, texts: int) -> dict[str, Any]:
-    """Some texts of one place: tokens per second of each arm, what the steered one did, whether the tokens agree."""
-    sweep = SWEEPS[name]
-    path = miniature(Ballast(*sweep.ballast)) if sweep.model == "miniature" else synthetic(sweep.model)
-    chances = MADE_UP.get(workload)
-    kinds = ("analysis",) if chances else turns_of(workload)
-    n_ctx = depth + TURN_TOKENS * (len(kinds) - 1) + sweep.n_predict + 16
-    options = ContextOptions(n_ctx=n_ctx, n_ubatch=512, n_threads=auto_threads(), flash_attn="off")
-    library = open_library(manifest.find("cpu", "patched"))
-    sessions = {
-        arm: Session(library, path, SessionOptions(options, n_max=_n_max(arm), ignore_eos=True))
-        for arm in ARMS
-    }
-    control = NativeControl(library, LIMIT)
-    tokenize = sessions[PLAIN].model.tokenize
-    _once(sessions, tokenize)
-    # As in `engine.generate.go_on`: there is nothing to find, and looking takes milliseconds of a step.
-    gc.disable()
-    tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    turn_ns = {arm: [0.0] * len(chances or kinds) for arm in ARMS}
-    length_ns: Counter[int] = Counter()
-    why_ns: Counter[int] = Counter()
-    changes = 0
-    tokens = {"texts": 0 if chances else texts, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
-    for text in range(first, first + texts):
-        prompts = [
-            prompt_tokens(kind, TURN_TOKENS if turn else depth, tokenize, MEASURED_SEED + text)
-            for turn, kind in enumerate(kinds)
-        ]
-        control.begin()
-        runs = _made_up(chances, sweep.n_predict, text) if chances else ()
-        arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None, runs) for arm in ARMS}
-        done = _in_turns(arms, prompts, sweep.n_predict, text)
-        for arm, turns in done.items():
-            tps[arm].append(
-                1e9 * sum(turn.n_stepped for turn in turns) / sum(turn.decode_ns for turn in turns)
-            )
-            for at, ns in enumerate(
-                _halves(turns[0]) if chances else [turn.decode_ns / turn.n_stepped for turn in turns]
-            ):
-                turn_ns[arm][at] += ns
-        for turn in done[AUTO]:
-            lengths = turn.step_drafted
-            changes += sum(a != b for a, b in itertools.pairwise(lengths))
-            for length, why, ns in zip(lengths, turn.step_why, turn.step_ns, strict=True):
-                length_ns[length] += ns
-                why_ns[why] += ns
-        if not chances:
-            tokens[_agree(done[PLAIN], done[AUTO])] += 1
-    for session in sessions.values():
-        session.close()
-    return {
-        "decode_tps": tps,
-        "turn_ns": turn_ns,
-        "length_ns": length_ns,
-        "why_ns": why_ns,
-        "tokens": tokens,
-        "other": {"control_ns": control.own_ns, "changes": changes},
-    }
-
-
-def _made_up(chances: tuple[float, ...], n_predict: int, seed: int) -> tuple[int, ...]:
-    part = n_predict / len(chances)
-    return tuple(made_up(lambda token, _: chances[int(token / part)], n_predict, seed, LIMIT))
-
-
-def _halves(turn: Generation) -> list[float]:
-    """ns of a token in each half of a text."""
-    ns, tokens, half = [0, 0], [0, 0], len(turn.tokens) / 2
-    accepted = turn.step_accepted or (0,) * len(turn.step_ns)
-    for count, step_ns in zip(accepted, turn.step_ns, strict=True):
-        at = int(sum(tokens) >= half)
-        ns[at] += step_ns
-        tokens[at] += count + 1
-    return [a / b for a, b in zip(ns, tokens, strict=True)]
-
-
 def _ceiling(turn_ns: dict[str, list[float]]) -> float:
     """How much faster than the best fixed length one would be that had each turn's best: what a change has to give."""
     each_best = sum(min(arms) for arms in zip(*turn_ns.values(), strict=True))
     best: float = min(sum(arms) for arms in turn_ns.values()) / each_best
     return round(best, 4)
-
-
-def _n_max(arm: str) -> int | None:
-    return None if arm == PLAIN else LIMIT if arm == AUTO else int(arm)
-
-
-class Arm:
-    """One arm's way through a text, a block of tokens at a time."""
-
-    def __init__(self, name: str, session: Session, control: Chooser | None, runs: tuple[int, ...]) -> None:
-        """Nothing is generated yet."""
-        self.session, self.control, self.n_max, self.runs = session, control, _n_max(name) or 0, runs
-        self.done: list[Generation] = []
-
-    def blocks(self, prompts: list[list[int]], n_predict: int) -> Iterator[None]:
-        """Generate `n_predict` tokens, as many after each prompt, and stop after each block."""
-        session, ffi, filled = self.session, self.session.model.library.ffi, None
-        for prompt in prompts:
-            filled = session.add(filled, self.done[-1], prompt) if filled else session.fill(prompt)
-            yield
-            limits = Limits(n_predict // len(prompts), self.n_max, runs=self.runs)
-            run = Run(session.decoder, filled, limits, ffi, self.control)
-            count = 0
-            for made in run:
-                count += len(made)
-                if count >= BLOCK:
-                    count -= BLOCK
-                    yield
-            self.done.append(run.done)
-        yield
-
-
-def _in_turns(
-    arms: dict[str, Arm], prompts: list[list[int]], n_predict: int, first: int
-) -> dict[str, list[Generation]]:
-    waiting = {arm: each.blocks(prompts, n_predict) for arm, each in arms.items()}
-    chance = random.Random(first)
-    while waiting:
-        # In an order that is never the same: an arm finds the processor's caches as the one before it left them.
-        for arm in chance.sample(list(waiting), len(waiting)):
-            if next(waiting[arm], waiting) is waiting:
-                del waiting[arm]
-    return {arm: each.done for arm, each in arms.items()}
-
-
-def _once(sessions: dict[str, Session], tokenize: Any) -> None:
-    """Every session's first decodes, which touch its memory for the first time."""
-    prompt = prompt_tokens("factual", 256, tokenize, MEASURED_SEED - 1)
-    for session in sessions.values():
-        session.run(prompt, 48)
-
-
-def _agree(plain: list[Generation], auto: list[Generation]) -> str:
-    for ours, theirs in zip(plain, auto, strict=True):
-        if ours.tokens != theirs.tokens:
-            both = zip(ours.tokens, theirs.tokens, strict=True)
-            at = next(index for index, (a, b) in enumerate(both) if a != b)
-            return "from a near tie on" if at in ours.ties else "otherwise"
-    return "as plain decode"
 
 
 def _figures(found: Paired) -> dict[str, Any]:

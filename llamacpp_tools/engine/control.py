@@ -6,23 +6,17 @@ of it and how long it took. So a recorded trace drives it as well as a model doe
 A step with a draft of n gives E(n) = 1 + s_1 + … + s_n tokens, s_k the chance that the first k are all accepted, and
 takes T(n); the best n has the largest E(n) / T(n). Both are learnt on the way (`costs`, `survivors`).
 
-What finding out may cost is bounded. An account begins with the time of a few plain steps, earns a small share of all
-time that passes, and pays for what a step of its length takes beyond the plain steps of the same tokens (a step that is
-faster pays in, up to a bound). While it is empty nothing new is tried, and once it is overdrawn by a plain step no step
-is taken that may cost more than one. Only where drafts pay by all that is known they may lose a few plain steps more
-before they are given up, and not again until the account is filled: what is not drafted pays nothing back. Where they
-nearly paid, one early probe may overdraw it as well. So whatever the text does, the time lost against plain decode is
-never more than that share of it, those few steps, and the one that overdrew: by what steps usually take, as a moment in
-which the machine is slow or stalls is no draft's fault.
+What finding out may cost is bounded (`account`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from llamacpp_tools.engine.account import Account, Terms
 from llamacpp_tools.engine.costs import Costs
 from llamacpp_tools.engine.survivors import Survivors
 
@@ -56,6 +50,10 @@ class Chooser(Protocol):
     def why(self) -> int:
         """Why the length was chosen that `choose` gave last (`Why`)."""
 
+    @property
+    def catch_up(self) -> int:
+        """Tokens that the next draft catches up with, at most, after steps without one."""
+
     def begin(self) -> None:
         """A new text."""
 
@@ -71,15 +69,8 @@ class Settings:
     """What a controller is made with.
 
     Attributes:
-        share: part of the time that drafts may lose against plain decode.
-        allowance: plain steps that they may lose beside that.
-        credit: plain steps by which the account may be overdrawn; nothing new is tried meanwhile.
-        loan: plain steps that drafts which pay by what is known may lose beyond that, once until the account is filled
-            again; so may a probe after what catching up took.
-        back: plain steps that one probe may overdraw the account by, beyond the credit, once until it is filled again,
-            where drafts that were given up nearly paid: the longer it waits, the more there is to catch up with.
+        terms: what finding out may cost.
         reserve: plain steps that trying a length leaves on the account.
-        most: plain steps that earlier gains are good for.
         margin: a length is left for one that promises more than this share above it.
         doubt: drafts are given up only for plain steps that promise more than this share above them: what drafting on
             may lose is bounded, what giving up too early loses is not.
@@ -88,18 +79,16 @@ class Settings:
         fading: what is left of the evidence after one plain token.
         probe: drafts of a probe, at most; it ends as soon as it says something.
         nearest, furthest: tokens from one probe to the next: doubled after each that found nothing.
+        catch_up: plain steps that catching up before a draft may take. Of more tokens than that, and than a few, the
+            MTP block never sees the older ones.
+        gaps: whether it may be so, as positions may be left out.
         refresh: steps after which the plain step is timed again, if it is as good as the best length; later, the
             further it is behind, and sooner where it was timed a few times only. What steps that only take times take
-            beyond those of the best length stays below `share` of the time as well.
+            beyond those of the best length stays below `terms.share` of the time as well.
     """
 
-    share: float = 0.01
-    allowance: float = 3.0
-    credit: float = 1.0
-    loan: float = 4.0
-    back: float = 2.0
+    terms: Terms = field(default_factory=Terms)
     reserve: float = 3.0
-    most: float = 50.0
     margin: float = 0.01
     doubt: float = 0.06
     memory: float = 48.0
@@ -108,6 +97,8 @@ class Settings:
     probe: int = 8
     nearest: int = 16
     furthest: int = 96
+    catch_up: float = 1.0
+    gaps: bool = True
     refresh: int = 200
 
 
@@ -126,8 +117,6 @@ _FEW = 4.0
 # with each step: what others foretell of it may rest on a slow moment of theirs.
 _BOLD, _SURE = 0.006, 24
 _BOLD_FIRST, _BOLD_WAITING = 0.8, 0.002
-# Drafts that were given up nearly paid if they gave this share of plain decode's tokens per second by what is known.
-_NEARLY = 0.9
 # The plain step's time is wanted anew the later the further it is behind the best: this share is one more wait. And
 # soon, after so many steps, if it is behind by fewer standard deviations than that: beside first steps that were slow
 # all drafts would seem to pay.
@@ -140,15 +129,11 @@ _STEADY = 4
 _FIRST, _FIRST_WEIGHT = 0.7, 1.0
 # Tokens that a step gives with drafts of 0, 1, … while drafts pay just so: a probe has the length that is best then.
 _HOPED = tuple((1 - 0.6 ** (n + 1)) / (1 - 0.6) for n in range(65))
-# A step that takes longer than this many times its length's own time was disturbed.
-_DISTURBED = 2.0
 # Misses that a probe is allowed beyond the usual ones, one for each plain step that catching up took, at most.
 _PATIENT = 3
-# Tokens that what catching up takes is known by, and the part of a plain step that a probe's first step may take
-# longer for other reasons.
-_CATCHING_MEMORY, _NO_NEWS = 512, 0.5
-# What the MTP block needs to catch up with a token that was generated without it, at most, in plain steps.
-_CAUGHT_UP = 0.1
+
+# Tokens that a draft catches up with whatever that takes; and more than any context holds.
+_LEAST_CAUGHT_UP, _EVERY = 32, 2**30
 
 
 class Control:
@@ -167,8 +152,7 @@ class Control:
         self.limit = limit
         self.settings = settings or Settings()
         self._costs = Costs(limit)
-        # What catching up took beyond a step's usual time, in plain steps, and the tokens that it was for.
-        self._caught_up = self._caught_up_with = 0.0
+        self._account = Account(self.settings.terms, self._costs)
         self._survivors = Survivors(limit, self.settings.memory, _FIRST, _FIRST_WEIGHT)
         self.begin()
 
@@ -183,19 +167,26 @@ class Control:
         self._why = Why.CALIBRATE
         self._spacing = 0
         self._steps = self._plain = 0
-        self._account: float | None = None
-        self._lent_at: float | None = None
+        self._account.begin()
         self._curiosity = self._pace = self._change = 0.0
-        self._probed = self._returned = self._refused = False
+        self._probed = self._refused = False
 
     @property
     def why(self) -> Why:
         """Why the length was chosen that `choose` gave last."""
         return self._why
 
+    @property
+    def catch_up(self) -> int:
+        """Tokens that the next draft catches up with, at most, after steps without one: all where that is cheap."""
+        each = self._account.catching_up(1)
+        if not self.settings.gaps or each <= 0:
+            return _EVERY
+        return max(_LEAST_CAUGHT_UP, int(min(self.settings.catch_up / each, _EVERY)))
+
     def choose(self) -> int:
         """Tokens to draft in the next step, 0 to `limit`."""
-        if self._left > 0 and (self._may(self._trial) or self._untimed()):
+        if self._left > 0 and (self._account.may(self._trial) or self._untimed()):
             self._left -= 1
             return self._trial
         self._left = 0
@@ -222,7 +213,7 @@ class Control:
             self._change += (over - self._change) / 4
         self._before = drafted
         if costs.known(0):
-            self._book(drafted, accepted, draft_ns, verify_ns, settled)
+            self._book(drafted, accepted, ns, settled)
         if settled:
             costs.add(drafted, ns if drafted else verify_ns, self._steps)
         if drafted == 0:
@@ -249,58 +240,21 @@ class Control:
             self._survivors.fade(self.settings.fading**self._plain)
             self._plain = 0
 
-    def _book(self, drafted: int, accepted: int, draft_ns: int, verify_ns: int, settled: bool) -> None:
-        settings, costs = self.settings, self._costs
-        plain = costs.of(0)
-        if self._account is None:
-            self._account = settings.allowance * plain
-            self._curiosity = plain
-        self._curiosity += settings.share * (draft_ns + verify_ns)
+    def _book(self, drafted: int, accepted: int, ns: int, settled: bool) -> None:
+        costs, probing = self._costs, self._why is Why.PROBE
+        waited = min(self._plain, self.catch_up)
+        if not self._account.opened:
+            self._curiosity = costs.of(0)
+        self._curiosity += self.settings.terms.share * ns
         if self._why is Why.REFRESH:
             # The way back is a change as well.
             self._curiosity -= self._change / _BURST
-            self._curiosity -= draft_ns + verify_ns - (accepted + 1) * self._pace
-        lost = most = 0.0
-        if drafted and settled and costs.count(drafted) > _STEADY:
-            # How fast the machine is just now is nobody's fault: a slow moment would pass for a loss.
-            lost = costs.of(drafted) - (accepted + 1) * plain
-        elif drafted:
-            # Nor is a stall. A length timed but a few times may be dearer than it seems; and what the block catches up
-            # with is known to take a part of a step for each token.
-            usual = costs.of(drafted)
-            if costs.count(drafted) <= _STEADY:
-                usual = max(usual, (drafted + 1) * plain)
-            most = _DISTURBED * usual + _CAUGHT_UP * self._plain * plain
-            lost = min(draft_ns + verify_ns, most) - (accepted + 1) * plain
-        earned = settings.share * (draft_ns + verify_ns)
-        self._account = min(self._account + earned - lost, settings.most * plain)
-        if self._account > 0:
-            self._lent_at = None
-            self._returned = False
-        elif self._why is Why.PROBE and self._plain and self._lent_at is None:
-            # What catching up took is spent; the probe is to say what it was spent for.
-            self._lent_at = self._account
-        if self._why is Why.PROBE and self._plain and costs.known(drafted):
-            over = (min(draft_ns + verify_ns, most) - costs.of(drafted)) / plain
+            self._curiosity -= ns - (accepted + 1) * self._pace
+        self._account.book(drafted, accepted, ns, settled=settled, waited=waited, probing=probing)
+        if probing and waited and costs.known(drafted):
+            over = self._account.caught_up(drafted, ns, waited)
             # And not to end at the first miss if that would be the least of it.
             self._misses += int(min(max(over, 0.0), _PATIENT))
-            keep = 1 - min(self._plain / _CATCHING_MEMORY, 1)
-            self._caught_up = keep * self._caught_up + over - _NO_NEWS
-            self._caught_up_with = keep * self._caught_up_with + self._plain
-
-    def _may(self, length: int) -> bool:
-        """Whether there is something left to spend, or nothing to spend it on.
-
-        What pays by all that is known may overdraw the account for a while, and what was begun be brought to its end.
-        """
-        settings, costs, account = self.settings, self._costs, self._account or 0.0
-        plain = costs.of(0)
-        if length == 0 or account > -settings.credit * plain:
-            return True
-        # What was timed but a few times may be dearer than it seems.
-        count = costs.count(length)
-        lent = self._lent_at is not None and account > self._lent_at - settings.loan * plain
-        return (count > _BURST and lent) or (count > _STEADY and costs.of(length) <= plain)
 
     def _try(self, length: int, steps: int, why: Why) -> int:
         self._trial, self._left, self._why = length, steps - 1, why
@@ -324,21 +278,24 @@ class Control:
                 self._now = best or 1
                 return self._drafting()
             self._spacing = min(max(2 * self._spacing, settings.nearest), settings.furthest)
-        account = self._account or 0.0
+        account = self._account.left
         length = self._to_probe()
         first = not costs.known(length)
         # The text's first probe has nothing to catch up with: a miss more is cheapest there.
         self._misses = 2 if first or not self._spacing else 1
         # What a probe that finds nothing takes beyond plain steps.
         price = self._misses * (costs.of(0) if first else max(costs.of(length) - costs.of(0), 0.0))
-        price += self._catching_up() * costs.of(0)
+        # Nor is the block to catch up with more than usually lies between two probes for nothing.
+        waited = min(self._plain, self.catch_up)
+        price += self._account.catching_up(waited - settings.furthest) * costs.of(0)
         waits = self._plain < self._spacing
-        back = not waits and account < price and self._may_return(price)
+        back = not waits and account < price and self._account.may_return(price, self._survivors.expected())
         if account <= 0 and not back:
             return self._stay(0, Why.EMPTY)
         if waits or (account < price and not back):
             return self._stay(0)
-        self._returned |= back
+        if back:
+            self._account.returned()
         self._probed = True
         return self._try(length, settings.probe, Why.PROBE)
 
@@ -354,27 +311,13 @@ class Control:
         lengths = timed if self._refused or not timed else every[: self._reach()]
         return max(lengths, key=lambda n: _HOPED[n] / costs.of(n), default=1)
 
-    def _may_return(self, price: float) -> bool:
-        """Whether a probe may be paid for with what is not on the account, as drafts given up nearly paid."""
-        settings, costs = self.settings, self._costs
-        if self._account is None or self._returned or self._lent_at is not None:
-            return False
-        most = (settings.credit + settings.back) * costs.of(0)
-        plain, *drafts = costs.rates(self._survivors.expected())
-        return self._account - price > -most and max(drafts) > _NEARLY * plain
-
-    def _catching_up(self) -> float:
-        """Plain steps that catching up would take with what is more than the tokens between two usual probes."""
-        tokens = max(self._plain - self.settings.furthest, 0)
-        return tokens * max(self._caught_up, 0.0) / max(self._caught_up_with, 1.0)
-
     def _drafting(self) -> int:
         settings, costs = self.settings, self._costs
         expected = self._survivors.expected()
         best = self._best(self._now, expected)
-        if not self._may(best) and self._lent_at is None and self._pays(best, expected):
-            self._lent_at = self._account
-        if not self._may(best):
+        if not self._account.may(best):
+            self._account.lend(best, expected)
+        if not self._account.may(best):
             self._spacing = settings.nearest
             return self._stay(0, Why.EMPTY)
         if best == 0:
@@ -392,11 +335,6 @@ class Control:
         if self._plain_is_old():
             return self._try(0, _STEADY, Why.REFRESH)
         return self._try(best, _STEADY, Why.BEST)
-
-    def _pays(self, length: int, expected: list[float]) -> bool:
-        """Whether drafts of this length are worth a loan."""
-        costs = self._costs
-        return costs.count(length) > _BURST and expected[length] / costs.of(length) > 1 / costs.of(0)
 
     def _steps_of(self, length: int, expected: list[float]) -> int:
         """Steps of a trial: one time says little, and of a length that is near the best one by all that is known, and
@@ -425,7 +363,7 @@ class Control:
         """The length that may well be better than the best, as its cost is not known for certain, and is worth most
         then; 0 if there is none, or not enough is left to find out.
         """
-        settings, costs, account, reach = self.settings, self._costs, self._account or 0.0, self._reach()
+        settings, costs, account, reach = self.settings, self._costs, self._account.left, self._reach()
         if self._curiosity <= 0 and all(map(costs.known, range(1, reach + 1))):
             return 0
         seen, unsure = self._survivors.weight(), costs.unsure(best)

@@ -274,6 +274,14 @@ class MtpDecoder(_Base):
         step.draft_ns, step.verify_ns = told.draft_ns, told.verify_ns
         return step
 
+    def catch_up(self, most: int) -> None:
+        """Have each draft catch up with so many tokens at most, after steps without one; all by default.
+
+        The MTP block never sees the older ones. Only where positions may be left out
+        (`Model.positions_may_be_left_out`). A step with a `control` does as that says.
+        """
+        self._lib.llt_mtp_catch_up(self.handle, most)
+
     def bisect(self, history: bool, trunk_factors: Sequence[float], block_factors: Sequence[float]) -> None:
         """Change what a draft sees, to find a fault (see `engine.bisect`); call it before a prefill.
 

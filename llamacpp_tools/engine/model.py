@@ -87,6 +87,13 @@ class Model(Handle):
         return int(self.library.lib.llama_vocab_n_tokens(self._vocab))
 
     @property
+    def positions_may_be_left_out(self) -> bool:
+        """Whether a batch may leave a gap after the last position of its sequence: libllama allows it with M-RoPE."""
+        lib = self.library.lib
+        kinds = (lib.LLAMA_ROPE_TYPE_MROPE, lib.LLAMA_ROPE_TYPE_IMROPE)
+        return lib.llama_model_rope_type(self.handle) in kinds
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of all tensors."""
         return int(self.library.lib.llama_model_size(self.handle))

@@ -7,7 +7,7 @@ Of a step of a millisecond that is a share to be seen.
 
 from __future__ import annotations
 
-from llamacpp_tools.engine.control import Chooser, Control
+from llamacpp_tools.engine.control import Chooser, Control, Settings
 from llamacpp_tools.ffi.library import Library
 
 
@@ -18,23 +18,25 @@ class NativeControl:
         pointer: what the C side calls it by.
     """
 
-    def __init__(self, library: Library, limit: int) -> None:
+    def __init__(self, library: Library, limit: int, gaps: bool = True) -> None:
         """Nothing is known.
 
         Args:
             library: of a build with the patch spec-draft-auto.
             limit: the longest draft, in tokens, at least 1.
+            gaps: whether the draft context may leave out positions (`Model.positions_may_be_left_out`).
 
         Raises:
             ValueError: the library has no rules.
         """
         ffi, lib = library.ffi, library.lib
-        made = lib.llt_auto_new(limit)
+        made = lib.llt_auto_new(limit, gaps)
         if made == ffi.NULL:
             raise ValueError("the library was built without the patch spec-draft-auto")
         self.limit = limit
         self.pointer = ffi.gc(made, lib.llt_auto_free)
         self._begin, self._choose = lib.llt_auto_begin, lib.llt_auto_choose
+        self._catch_up = lib.llt_auto_catch_up
         self._why, self._told = lib.llt_auto_why, lib.llt_auto_told
         self._own_ns = lib.llt_auto_own_ns
 
@@ -52,6 +54,11 @@ class NativeControl:
         """Why the length was chosen that `choose` gave last (`control.Why`)."""
         return int(self._why(self.pointer))
 
+    @property
+    def catch_up(self) -> int:
+        """Tokens that the next draft catches up with, at most, after steps without one."""
+        return int(self._catch_up(self.pointer))
+
     def choose(self) -> int:
         """Tokens to draft in the next step, 0 to `limit`."""
         return int(self._choose(self.pointer))
@@ -61,9 +68,14 @@ class NativeControl:
         self._told(self.pointer, drafted, accepted, draft_ns, verify_ns)
 
 
-def control_of(library: Library, limit: int) -> Chooser:
-    """A controller that knows nothing: the library's own, or Python's where the library was built without one."""
+def control_of(library: Library, limit: int, gaps: bool) -> Chooser:
+    """A controller that knows nothing: the library's own, or Python's where the library was built without one.
+
+    Args:
+        library: whatever it was built with.
+        limit, gaps: as for `NativeControl`; without one of the library's own nothing is left out.
+    """
     try:
-        return NativeControl(library, limit)
+        return NativeControl(library, limit, gaps)
     except ValueError:
-        return Control(limit)
+        return Control(limit, Settings(gaps=False))

@@ -105,7 +105,9 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
         n_steps += 1
         before = length
         if length:
-            draft += waiting * machine.catch_up * plain
+            # The block never sees the older ones.
+            seen = min(waiting, steering.catch_up) if isinstance(steering, Control) else waiting
+            draft += seen * machine.catch_up * plain
             waiting = 0
         else:
             waiting += 1

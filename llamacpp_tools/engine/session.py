@@ -135,7 +135,9 @@ class Session(Closing):
     def new_control(self) -> Chooser | None:
         """What chooses the length of drafts here and knows nothing yet; None unless the session is `auto`."""
         options = self.options
-        return control_of(self.model.library, options.n_max) if options.auto and options.n_max else None
+        if not options.auto or not options.n_max:
+            return None
+        return control_of(self.model.library, options.n_max, self.model.positions_may_be_left_out)
 
     def generate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine.context import Context, ContextOptions
+from llamacpp_tools.engine.decode import MtpDecoder
 from llamacpp_tools.engine.generate import Limits, Run
 from llamacpp_tools.engine.model import Model
 from llamacpp_tools.engine.rehearsal import made_up
@@ -76,8 +78,40 @@ def given(library: Library, model: Path) -> dict[str, Any]:
     return found
 
 
+# Steps without a draft, then some with one, and so on.
+IDLE, DRAFTED = 100, 4
+
+
+def waiting(library: Library, model: Path) -> dict[str, Any]:
+    """Texts with long turns without a draft: the tokens, and what the MTP block's cache holds of them at the end.
+
+    By batch size and the most tokens that a draft catches up with; None for all.
+    """
+    context = dataclasses.replace(
+        OPTIONS, n_ctx=512, type_k="f32", type_v="f32", flash_attn="off", n_batch=256, n_ubatch=16
+    )
+    # The text ends with a draft: nothing waits.
+    n_predict, drafts = 2 * (IDLE + DRAFTED) + 1, (*[0] * IDLE, *[1] * DRAFTED)
+    with Session(library, model, SessionOptions(context, ignore_eos=True)) as session:
+        plain = session.run(PROMPT, n_predict)
+    found: dict[str, Any] = {"plain": plain.tokens, "ties": plain.ties, "texts": []}
+    for n_batch, most in ((256, None), (256, 32), (256, 1), (48, None), (48, 32)):
+        options = SessionOptions(dataclasses.replace(context, n_batch=n_batch), n_max=1, ignore_eos=True)
+        with Session(library, model, options) as session:
+            decoder, draft = session.decoder, session.draft
+            assert isinstance(decoder, MtpDecoder) and draft is not None
+            if most is not None:
+                decoder.catch_up(most)
+            # What is forced to be refused leaves each text with as many steps as tokens.
+            done = session.go_on(session.fill(PROMPT), n_predict, accepts=(0,), drafts=drafts)
+            n_bytes = library.lib.llama_state_seq_get_size(draft.handle, 0)
+            found["texts"].append(
+                {"tokens": done.tokens, "drafted": sum(done.step_drafted), "bytes": n_bytes}
+            )
+    return found
+
+
 if __name__ == "__main__":
-    what: Callable[[Library, Path], Any] = {"alternating": alternating, "warm-up": warm_up, "given": given}[
-        sys.argv[1]
-    ]
+    every = {"alternating": alternating, "warm-up": warm_up, "given": given, "waiting": waiting}
+    what: Callable[[Library, Path], Any] = every[sys.argv[1]]
     print(json.dumps(what(open_library(load(Path(sys.argv[2]))), Path(sys.argv[3]))))

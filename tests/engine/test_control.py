@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamacpp_tools.engine.account import Terms
 from llamacpp_tools.engine.control import REASONS, Control, Settings, Why
 from llamacpp_tools.engine.rehearsal import Machine, best_fixed, made_up, rehearse
 
@@ -154,8 +155,8 @@ def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
     # A step may take up to twice what its tokens would one by one: beyond that it counts as disturbed.
     times = [plain, *(plain * (n + 2) * factor for n, factor in enumerate(dearer))]
     # A spiteful text accepts all until the controller drafts long, and nothing from then on.
-    settings = Settings()
-    control = Control(8, settings)
+    terms = Terms()
+    control = Control(8, Settings(terms))
     ms, tokens, burnt = 0.0, 0, False
     for outcome in outcomes:
         length = control.choose()
@@ -167,8 +168,8 @@ def test_what_it_loses_against_plain_decode_is_bounded_whatever_happens(
         ms += times[length]
         tokens += accepted + 1
     overdrawn = max(0.0, max(times) - plain)
-    lent = settings.allowance + settings.credit + settings.back + settings.loan
-    bound = settings.share * ms + lent * plain + overdrawn + 1e-3
+    lent = terms.allowance + terms.credit + terms.back + terms.loan
+    bound = terms.share * ms + lent * plain + overdrawn + 1e-3
     assert ms - tokens * plain <= bound
 
 

@@ -26,8 +26,8 @@ struct llt_own_time {
 
 } // namespace
 
-llt_auto * llt_auto_new(int32_t limit) {
-    return new llt_auto { common_speculative_auto(limit) };
+llt_auto * llt_auto_new(int32_t limit, bool gaps) {
+    return new llt_auto { common_speculative_auto(limit, gaps) };
 }
 
 void llt_auto_free(llt_auto * control) {
@@ -47,6 +47,10 @@ int32_t llt_auto_why(const llt_auto * control) {
     return control->rules.why;
 }
 
+int32_t llt_auto_catch_up(const llt_auto * control) {
+    return control->rules.n_catch_up();
+}
+
 void llt_auto_told(llt_auto * control, int32_t drafted, int32_t accepted, int64_t draft_ns, int64_t verify_ns) {
     const llt_own_time time(control);
     control->rules.told({{drafted, accepted}}, draft_ns, verify_ns);
@@ -58,7 +62,7 @@ int64_t llt_auto_own_ns(const llt_auto * control) {
 
 #else
 
-llt_auto * llt_auto_new(int32_t) {
+llt_auto * llt_auto_new(int32_t, bool) {
     return nullptr;
 }
 
@@ -66,6 +70,7 @@ void    llt_auto_free  (llt_auto *) {}
 void    llt_auto_begin (llt_auto *) {}
 int32_t llt_auto_choose(llt_auto *) { return 0; }
 int32_t llt_auto_why   (const llt_auto *) { return 0; }
+int32_t llt_auto_catch_up(const llt_auto *) { return 0; }
 void    llt_auto_told  (llt_auto *, int32_t, int32_t, int64_t, int64_t) {}
 int64_t llt_auto_own_ns(const llt_auto *) { return 0; }
 

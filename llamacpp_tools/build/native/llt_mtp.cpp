@@ -3,7 +3,8 @@
 // The MTP block predicts token t+2 from the pair (hidden row of the trunk at t, token t+1). Its own cache must
 // therefore hold, for every position p, the pair (hidden row at p-1, token at p). Rows the trunk has produced
 // and the block has not seen yet wait in `pending`, already in the layout of a batch, and ride along with
-// the first draft decode of the next step: catching up costs no decode of its own.
+// the first draft decode of the next step: catching up costs no decode of its own. Where many wait, as nothing was
+// drafted for a while, only the last of them do: the older ones leave a hole in the block's cache.
 
 #include "llt_shim.h"
 
@@ -67,6 +68,9 @@ struct llt_mtp {
     std::vector<float>       carried; // the trunk's row at the last decoded position
     std::vector<llama_token> drafted;
 
+    // Pairs that a draft catches up with, at most; with fewer than a step leaves behind, it would lose fresh ones.
+    int32_t                  n_catch_up = INT32_MAX - 1;
+
     // To bisect a fault (`llt_mtp_bisect`); empty factors leave the rows as the library gives them.
     bool                     history = true;
     std::vector<float>       trunk_factors;
@@ -88,12 +92,38 @@ struct llt_mtp {
     }
 
     int32_t flush() {
-        if (pending.n_tokens == 0) {
+        return flush_last(pending.n_tokens);
+    }
+
+    // The last n of what waits is decoded, the rest is let go.
+    int32_t flush_last(int32_t n) {
+        const int32_t first = pending.n_tokens - n;
+        pending.n_tokens = 0;
+        if (n == 0) {
             return 0;
         }
-        const int32_t status = llama_decode(draft, pending);
-        pending.n_tokens = 0;
-        return status;
+        llama_batch last = pending;
+        last.n_tokens  = n;
+        last.token    += first;
+        last.embd     += (size_t) first * n_embd;
+        last.pos      += first;
+        last.n_seq_id += first;
+        last.seq_id   += first;
+        last.logits   += first;
+        return llama_decode(draft, last);
+    }
+
+    // There is no room left: what no draft will catch up with any more goes, or all is decoded.
+    int32_t make_room() {
+        const int32_t first = pending.n_tokens - n_catch_up;
+        if (first <= 0) {
+            return flush();
+        }
+        std::copy_n(pending.token + first, n_catch_up, pending.token);
+        std::copy_n(pending.pos   + first, n_catch_up, pending.pos);
+        std::memmove(pending.embd, pending.embd + (size_t) first * n_embd, sizeof(float) * n_catch_up * n_embd);
+        pending.n_tokens = n_catch_up;
+        return 0;
     }
 };
 
@@ -158,6 +188,10 @@ int32_t llt_mtp_prefill(llt_mtp * mtp, const llama_token * tokens, int32_t n, ll
     return mtp->flush();
 }
 
+void llt_mtp_catch_up(llt_mtp * mtp, int32_t n) {
+    mtp->n_catch_up = std::min(std::max(n, mtp->n_max + 1), INT32_MAX - 1);
+}
+
 void llt_mtp_sample(llt_mtp * mtp, llama_sampler * sampler) {
     mtp->choose.sampler = sampler;
 }
@@ -186,7 +220,7 @@ void llt_mtp_bisect(llt_mtp * mtp, bool history, const float * trunk_factors, co
 static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
         llt_mtp_told * told) {
     if (mtp->pending.n_tokens == std::max(mtp->n_batch, mtp->n_max + 1)) {
-        const int32_t status = mtp->flush();
+        const int32_t status = mtp->make_room();
         if (status != 0) {
             return status;
         }
@@ -202,8 +236,9 @@ static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int3
     mtp->pending.logits[mtp->pending.n_tokens - 1] = 1;
 
     // Unmasked rows lie in batch order: the newest pair's is the last one.
-    int32_t newest = mtp->pending.n_tokens - 1;
-    int32_t status = mtp->flush();
+    const int32_t n_pairs = std::min(mtp->pending.n_tokens, mtp->n_catch_up + 1);
+    int32_t newest = n_pairs - 1;
+    int32_t status = mtp->flush_last(n_pairs);
     while (status == 0) {
         const float * logits = llama_get_logits_ith(mtp->draft, -1);
         const int32_t best   = llt_argmax(logits, mtp->choose.n_vocab, nullptr, 0);
@@ -265,6 +300,7 @@ int32_t llt_mtp_step(llt_mtp * mtp, llt_auto * control, llama_token last, llama_
     if (control != nullptr) {
         n_max = std::min(n_max, llt_auto_choose(control));
         told->why = llt_auto_why(control);
+        llt_mtp_catch_up(mtp, llt_auto_catch_up(control));
     }
 
     const int64_t t0 = llt_now_ns();

@@ -110,6 +110,11 @@ LLT_API int32_t llt_mtp_step(struct llt_mtp * mtp, struct llt_auto * control, ll
 LLT_API int32_t llt_mtp_watch(struct llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_draft,
         llama_token * drafted, llama_token * next, struct llt_mtp_told * told);
 
+// While nothing is drafted the draft context sees no token; the next draft begins by decoding those that it missed, but for
+// all that are older than the last n (a step's own are never left out): positions may be left out with M-RoPE alone. All
+// by default. A step with a control asks llt_auto_catch_up instead.
+LLT_API void llt_mtp_catch_up(struct llt_mtp * mtp, int32_t n);
+
 // To bisect a fault. Without history each draft begins with an empty cache of the MTP block and sees its own pair alone.
 // The factors (n_embd each, NULL for none, copied) scale the hidden rows of the trunk, and the block's own on their way
 // to its next draft. Call it before a prefill.
@@ -117,12 +122,14 @@ LLT_API void llt_mtp_bisect(struct llt_mtp * mtp, bool history, const float * tr
         const float * block_factors);
 
 // The length of the next draft, by the rules of `--spec-draft-auto` in the server of the same build. New gives NULL where
-// the tree has no such rules. Ask choose, then say told, once a step; why tells the reason of the last choice.
-LLT_API struct llt_auto * llt_auto_new   (int32_t limit);
+// the tree has no such rules; gaps says whether positions may be left out. Ask choose, then say told, once a step; why tells
+// the reason of the last choice, catch_up how many tokens the next draft catches up with, at most.
+LLT_API struct llt_auto * llt_auto_new   (int32_t limit, bool gaps);
 LLT_API void              llt_auto_free  (struct llt_auto * control);
 LLT_API void              llt_auto_begin (struct llt_auto * control);
 LLT_API int32_t           llt_auto_choose(struct llt_auto * control);
 LLT_API int32_t           llt_auto_why   (const struct llt_auto * control);
+LLT_API int32_t           llt_auto_catch_up(const struct llt_auto * control);
 LLT_API void              llt_auto_told  (struct llt_auto * control, int32_t drafted, int32_t accepted,
         int64_t draft_ns, int64_t verify_ns);
 

@@ -1,0 +1,223 @@
+"""Texts of one place that are decoded by every arm: plain decode, each fixed draft length, and one that steers itself.
+
+One process holds a session for each arm. They generate the same texts, a block of tokens each in turns, so that
+whatever slows the machine meets all of them. The first text of a process finds a controller that knows nothing, the
+others one that has seen a text, as in a server. `draft_auto.py` runs this module for a few texts in a process of its
+own:
+
+    python benchmarks/draft_arms.py '{"place": {…}, "first": 0, "texts": 3}'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llamacpp_tools.build import manifest
+from llamacpp_tools.engine.context import ContextOptions
+from llamacpp_tools.engine.control import Chooser
+from llamacpp_tools.engine.generate import Generation, Limits, Run
+from llamacpp_tools.engine.native_control import NativeControl
+from llamacpp_tools.engine.rehearsal import made_up
+from llamacpp_tools.engine.session import Session, SessionOptions
+from llamacpp_tools.ffi.library import open_library
+from llamacpp_tools.models.ballast import Ballast
+from llamacpp_tools.models.miniature import miniature
+from llamacpp_tools.models.shelf import synthetic
+from llamacpp_tools.threads import auto_threads
+from llamacpp_tools.workloads import MEASURED_SEED, prompt_tokens
+from llamacpp_tools.workloads.cut import TURN_TOKENS
+
+LIMIT = 8
+FIXED = (1, 2, 3, 5, 8)
+PLAIN, AUTO = "plain", "auto"
+FIXED_ARMS = (PLAIN, *map(str, FIXED))
+ARMS = (*FIXED_ARMS, AUTO)
+# Tokens that an arm generates before the next one has its turn: few beside what the machine's pace changes over, many
+# beside the first, whose step finds the caches cold.
+BLOCK = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What is decoded.
+
+    Attributes:
+        model: `miniature`, or a preset of `llt model synth`.
+        ballast: bytes of weights and KV width that the miniature gets.
+        depth: tokens of the first prompt.
+        n_predict: tokens of a text.
+        kinds: of text, one for each turn; their answers share `n_predict`.
+        chances: of a drafted token to be accepted, one for each part of a text whose acceptance is made up: the steps
+            are real ones and take what they take, but what is accepted is not asked of the model. Empty otherwise.
+    """
+
+    model: str
+    ballast: tuple[int, int]
+    depth: int
+    n_predict: int
+    kinds: tuple[str, ...]
+    chances: tuple[float, ...] = ()
+
+    @property
+    def parts(self) -> int:
+        """Parts of a text between which what pays may change."""
+        return len(self.chances or self.kinds)
+
+    @property
+    def path(self) -> Path:
+        """The model's file."""
+        return miniature(Ballast(*self.ballast)) if self.model == "miniature" else synthetic(self.model)
+
+    def runs(self, seed: int) -> tuple[int, ...]:
+        """Accepted tokens from each token on where acceptance is made up; empty where the model says it."""
+        part = self.n_predict / self.parts
+        chances = self.chances
+        return tuple(
+            made_up(
+                lambda token, _: chances[int(token / part)], self.n_predict if chances else 0, seed, LIMIT
+            )
+        )
+
+
+def measure(place: Place, first: int, texts: int) -> dict[str, Any]:
+    """Some texts of one place: tokens per second of each arm, what the steered one did, whether the tokens agree."""
+    n_ctx = place.depth + TURN_TOKENS * (len(place.kinds) - 1) + place.n_predict + 16
+    options = ContextOptions(n_ctx=n_ctx, n_ubatch=512, n_threads=auto_threads(), flash_attn="off")
+    library = open_library(manifest.find("cpu", "patched"))
+    path = place.path
+    sessions = {
+        arm: Session(library, path, SessionOptions(options, n_max=_n_max(arm), ignore_eos=True))
+        for arm in ARMS
+    }
+    control = NativeControl(library, LIMIT)
+    tokenize = sessions[PLAIN].model.tokenize
+    _once(sessions, tokenize)
+    # As in `engine.generate.go_on`: there is nothing to find, and looking takes milliseconds of a step.
+    gc.disable()
+    tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    turn_ns = {arm: [0.0] * place.parts for arm in ARMS}
+    length_ns: Counter[int] = Counter()
+    why_ns: Counter[int] = Counter()
+    changes = 0
+    tokens = {"texts": 0, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
+    for text in range(first, first + texts):
+        prompts = [
+            prompt_tokens(kind, TURN_TOKENS if turn else place.depth, tokenize, MEASURED_SEED + text)
+            for turn, kind in enumerate(place.kinds)
+        ]
+        control.begin()
+        runs = place.runs(text)
+        arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None, runs) for arm in ARMS}
+        done = _in_turns(arms, prompts, place.n_predict, text)
+        for arm, turns in done.items():
+            tps[arm].append(
+                1e9 * sum(turn.n_stepped for turn in turns) / sum(turn.decode_ns for turn in turns)
+            )
+            for at, ns in enumerate(_token_ns(turns, place.parts)):
+                turn_ns[arm][at] += ns
+        for turn in done[AUTO]:
+            lengths = turn.step_drafted
+            changes += sum(a != b for a, b in itertools.pairwise(lengths))
+            for length, why, ns in zip(lengths, turn.step_why, turn.step_ns, strict=True):
+                length_ns[length] += ns
+                why_ns[why] += ns
+        if not runs:
+            tokens["texts"] += 1
+            tokens[_agree(done[PLAIN], done[AUTO])] += 1
+    for session in sessions.values():
+        session.close()
+    return {
+        "decode_tps": tps,
+        "turn_ns": turn_ns,
+        "length_ns": length_ns,
+        "why_ns": why_ns,
+        "tokens": tokens,
+        "other": {"control_ns": control.own_ns, "changes": changes},
+    }
+
+
+def _token_ns(turns: list[Generation], parts: int) -> list[float]:
+    """ns of a token in each part of a text: its turns, or as many equal ones of its only turn."""
+    if len(turns) == parts:
+        return [turn.decode_ns / turn.n_stepped for turn in turns]
+    (turn,) = turns
+    ns, tokens, part = [0] * parts, [0] * parts, len(turn.tokens) / parts
+    accepted = turn.step_accepted or (0,) * len(turn.step_ns)
+    for count, step_ns in zip(accepted, turn.step_ns, strict=True):
+        at = min(int(sum(tokens) / part), parts - 1)
+        ns[at] += step_ns
+        tokens[at] += count + 1
+    return [a / b for a, b in zip(ns, tokens, strict=True)]
+
+
+def _n_max(arm: str) -> int | None:
+    return None if arm == PLAIN else LIMIT if arm == AUTO else int(arm)
+
+
+class Arm:
+    """One arm's way through a text, a block of tokens at a time."""
+
+    def __init__(self, name: str, session: Session, control: Chooser | None, runs: tuple[int, ...]) -> None:
+        """Nothing is generated yet."""
+        self.session, self.control, self.n_max, self.runs = session, control, _n_max(name) or 0, runs
+        self.done: list[Generation] = []
+
+    def blocks(self, prompts: list[list[int]], n_predict: int) -> Iterator[None]:
+        """Generate `n_predict` tokens, as many after each prompt, and stop after each block."""
+        session, ffi, filled = self.session, self.session.model.library.ffi, None
+        for prompt in prompts:
+            filled = session.add(filled, self.done[-1], prompt) if filled else session.fill(prompt)
+            yield
+            limits = Limits(n_predict // len(prompts), self.n_max, runs=self.runs)
+            run = Run(session.decoder, filled, limits, ffi, self.control)
+            count = 0
+            for made in run:
+                count += len(made)
+                if count >= BLOCK:
+                    count -= BLOCK
+                    yield
+            self.done.append(run.done)
+        yield
+
+
+def _in_turns(
+    arms: dict[str, Arm], prompts: list[list[int]], n_predict: int, first: int
+) -> dict[str, list[Generation]]:
+    waiting = {arm: each.blocks(prompts, n_predict) for arm, each in arms.items()}
+    chance = random.Random(first)
+    while waiting:
+        # In an order that is never the same: an arm finds the processor's caches as the one before it left them.
+        for arm in chance.sample(list(waiting), len(waiting)):
+            if next(waiting[arm], waiting) is waiting:
+                del waiting[arm]
+    return {arm: each.done for arm, each in arms.items()}
+
+
+def _once(sessions: dict[str, Session], tokenize: Any) -> None:
+    """Every session's first decodes, which touch its memory for the first time."""
+    prompt = prompt_tokens("factual", 256, tokenize, MEASURED_SEED - 1)
+    for session in sessions.values():
+        session.run(prompt, 48)
+
+
+def _agree(plain: list[Generation], auto: list[Generation]) -> str:
+    for ours, theirs in zip(plain, auto, strict=True):
+        if ours.tokens != theirs.tokens:
+            both = zip(ours.tokens, theirs.tokens, strict=True)
+            at = next(index for index, (a, b) in enumerate(both) if a != b)
+            return "from a near tie on" if at in ours.ties else "otherwise"
+    return "as plain decode"
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    print(json.dumps(measure(Place(**asked["place"]), asked["first"], asked["texts"])))
