@@ -59,6 +59,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/draft_auto.py
 	$(BIN)/python benchmarks/server_auto.py
 	$(BIN)/python benchmarks/near_ties.py
+	$(BIN)/python benchmarks/catch_up.py
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed
