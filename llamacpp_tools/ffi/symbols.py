@@ -41,6 +41,7 @@ FUNCTIONS = (
     "llama_model_load_from_file",
     "llama_model_n_embd",
     "llama_model_n_params",
+    "llama_model_rope_type",
     "llama_model_size",
     "llama_n_batch",
     "llama_n_ctx",
@@ -113,6 +114,8 @@ CONSTANTS = (
     "LLAMA_FLASH_ATTN_TYPE_ENABLED",
     "LLAMA_KV_OVERRIDE_TYPE_INT",
     "LLAMA_KV_OVERRIDE_TYPE_STR",
+    "LLAMA_ROPE_TYPE_IMROPE",
+    "LLAMA_ROPE_TYPE_MROPE",
 )
 
 
