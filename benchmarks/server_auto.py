@@ -52,7 +52,12 @@ PER_TOKEN = 2.8
 # A forced answer is so much longer than a free one, so that both of its halves have steps enough.
 LONGER = 2
 WARMUP = 64
-TOLD = re.compile(r"draft auto = steps by length \((.*?)\), (\d+) switches; (.*)")
+TOLD = re.compile(
+    r"draft auto = steps by length \((.*?)\), (\d+) switches, (\d+) tokens not caught up with; (.*)"
+)
+
+# What the steered arm's log says of an answer.
+CHOSE = ("steps_by_length", "switches", "not_caught_up_with", "why")
 
 
 # Of one text, by arm.
@@ -161,8 +166,10 @@ def measured(model: Path, n_predict: int, rounds: int, quick: bool) -> list[dict
         # Its first line is of the request that warmed it up.
         told = TOLD.findall((Path(folder) / AUTO).read_text(errors="replace"))[1:]
     steered = (answers[AUTO] for found in samples for answers in found.values())
-    for answer, (steps, switches, why) in zip(steered, told, strict=True):
-        answer |= {"steps_by_length": steps, "switches": int(switches), "why": why}
+    for answer, (steps, switches, skipped, why) in zip(steered, told, strict=True):
+        answer |= {
+            "steps_by_length": steps, "switches": int(switches), "not_caught_up_with": int(skipped), "why": why
+        }  # fmt: skip
     return samples
 
 
@@ -191,9 +198,7 @@ def row(samples: list[Answers]) -> dict[str, Any]:
             arm: [sum(each[arm][key] for each in samples) for key in ("drafted", "accepted")] for arm in ARMS
         },
         "first_token_that_differs_from_off": {arm: at for arm, at in differs.items() if set(at) != {None}},
-        "auto_chose": [
-            {key: each[AUTO][key] for key in ("steps_by_length", "switches", "why")} for each in samples
-        ],
+        "auto_chose": [{key: each[AUTO][key] for key in CHOSE} for each in samples],
     }
 
 

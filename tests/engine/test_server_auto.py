@@ -22,7 +22,9 @@ pytestmark = pytest.mark.build
 SIZE = ("-c", "4096", "-ub", "128", "-b", "512", "-t", "2", "-ctk", "f32", "-ctv", "f32")
 MTP = ("--spec-type", "draft-mtp", "--spec-draft-n-max", "4")
 AUTO = (*MTP, "--spec-draft-auto")
-TOLD = re.compile(r"draft auto = steps by length \((.*?)\), (\d+) switches; (.*)")
+TOLD = re.compile(
+    r"draft auto = steps by length \((.*?)\), (\d+) switches, (\d+) tokens not caught up with; (.*)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +55,17 @@ def answers(
         return [completion(where, each, n, timeout_s=300, cache_prompt=True) for each in prompts()]
 
 
-def counted(log: Path) -> list[tuple[dict[int, int], int, str]]:
-    """Of each request: steps by draft length, switches, and the reasons."""
+def counted(log: Path) -> list[tuple[dict[int, int], int, int, str]]:
+    """Of each request: steps by draft length, switches, tokens that were never caught up with, and the reasons."""
     found = TOLD.findall(log.read_text(errors="replace"))
     return [
         (
             {int(n): int(count) for n, count in (pair.split(": ") for pair in steps.split(", "))},
             int(switches),
+            int(skipped),
             why,
         )
-        for steps, switches, why in found
+        for steps, switches, skipped, why in found
     ]
 
 
@@ -92,8 +95,8 @@ def test_with_the_flag_tokens_are_those_of_plain_greedy_and_the_log_says_what_wa
     assert [each["tokens"] for each in steered] == [each["tokens"] for each in plain]
     told = counted(tmp_path / "log")
     assert len(told) == len(plain)
-    assert any(steps.get(0, 0) > 0 for steps, _, _ in told)
-    for each, (steps, switches, why) in zip(steered, told, strict=True):
+    assert any(steps.get(0, 0) > 0 for steps, _, _, _ in told)
+    for each, (steps, switches, _, why) in zip(steered, told, strict=True):
         timings = each["timings"]
         # A step gives its accepted tokens and one more; the prompt gave the first, and the last step may not draft.
         missing = each["timings"]["predicted_n"] - timings.get("draft_n_accepted", 0) - sum(steps.values())
@@ -113,10 +116,29 @@ def test_its_longer_drafts_survive_as_those_of_a_fixed_length_do(patched: Build,
     heavy = miniature(Ballast(weights=60_000_000, kv=0))
     fixed = answers(patched, heavy, "--spec-type", "draft-mtp", "--spec-draft-n-max", "3", n=200)[0]
     steered = answers(patched, heavy, *AUTO, log=tmp_path / "log", n=200)[0]
-    steps, _, _ = counted(tmp_path / "log")[0]
+    steps, _, _, _ = counted(tmp_path / "log")[0]
     assert sum(count for length, count in steps.items() if length >= 2) > sum(steps.values()) / 2
     survive = [each["timings"]["draft_n_accepted"] / each["timings"]["draft_n"] for each in (fixed, steered)]
     assert survive[0] > 0.85 and survive[1] > survive[0] - 0.1
+
+
+def test_after_a_long_time_without_a_draft_tokens_are_those_of_plain_decode_though_old_ones_are_left_out(
+    patched: Build, model: Path, tmp_path: Path
+) -> None:
+    """What was written before is made unlikely, so that drafts do not pay; catching up is dear on so small a model."""
+    prompt = prompts()[1]
+    # A byte that begins a character and is never followed by its others would be an error of the answer.
+    fresh = {"repeat_penalty": 2.0, "repeat_last_n": 1024, "grammar": r"root ::= [ -~\n]*"}
+    found = []
+    for flags in ((), AUTO):
+        with llama_server(patched, model, *SIZE, *flags, log=tmp_path / "log") as where:
+            found.append(completion(where, prompt, 1500, timeout_s=300, **fresh))
+    plain, steered = found
+    assert steered["tokens"] == plain["tokens"]
+    steps, _, skipped, why = counted(tmp_path / "log")[0]
+    assert steps[0] > 500
+    assert "probe" in why
+    assert 0 < skipped < steps[0]
 
 
 def test_two_slots_at_once_give_the_tokens_that_each_gives_alone(
