@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common import ROOT
+
 from llamacpp_tools.build import manifest
 from llamacpp_tools.engine.context import ContextOptions
 from llamacpp_tools.engine.control import Chooser
@@ -34,13 +36,15 @@ from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.models.shelf import synthetic
 from llamacpp_tools.threads import auto_threads
 from llamacpp_tools.workloads import MEASURED_SEED, prompt_tokens
-from llamacpp_tools.workloads.cut import TURN_TOKENS
+from llamacpp_tools.workloads.cut import TURN_TOKENS, Tokenize, context_tokens
 
 LIMIT = 8
 FIXED = (1, 2, 3, 5, 8)
 PLAIN, AUTO = "plain", "auto"
 FIXED_ARMS = (PLAIN, *map(str, FIXED))
 ARMS = (*FIXED_ARMS, AUTO)
+# What the miniature was not taught: the pages of this tree's own documents, from a place that the seed draws.
+PAGES = "pages"
 # Tokens that an arm generates before the next one has its turn: few beside what the machine's pace changes over, many
 # beside the first, whose step finds the caches cold.
 BLOCK = 64
@@ -58,6 +62,8 @@ class Place:
         kinds: of text, one for each turn; their answers share `n_predict`.
         chances: of a drafted token to be accepted, one for each part of a text whose acceptance is made up: the steps
             are real ones and take what they take, but what is accepted is not asked of the model. Empty otherwise.
+        given: kinds of text, or `PAGES`, one for each part of a text that is given and goes on from one into the next:
+            what is accepted is what the model's MTP block drafts right of it, looked up before. Empty otherwise.
     """
 
     model: str
@@ -66,26 +72,54 @@ class Place:
     n_predict: int
     kinds: tuple[str, ...]
     chances: tuple[float, ...] = ()
+    given: tuple[str, ...] = ()
 
     @property
     def parts(self) -> int:
         """Parts of a text between which what pays may change."""
-        return len(self.chances or self.kinds)
+        return len(self.chances or self.given or self.kinds)
 
     @property
     def path(self) -> Path:
         """The model's file."""
         return miniature(Ballast(*self.ballast)) if self.model == "miniature" else synthetic(self.model)
 
-    def runs(self, seed: int) -> tuple[int, ...]:
-        """Accepted tokens from each token on where acceptance is made up; empty where the model says it."""
+    def prompts(self, seed: int, tokenize: Tokenize) -> list[list[int]]:
+        """The tokens before each turn. A text that is given goes on from its prompt, without a task between."""
+        if self.given:
+            return [_written(self.given[0], self.depth, tokenize, seed)]
+        return [
+            prompt_tokens(kind, TURN_TOKENS if turn else self.depth, tokenize, MEASURED_SEED + seed)
+            for turn, kind in enumerate(self.kinds)
+        ]
+
+    def runs(self, seed: int, session: Session, prompt: list[int]) -> tuple[int, ...]:
+        """Accepted tokens from each token on where acceptance is made up, or the text given; empty otherwise."""
         part = self.n_predict / self.parts
+        if self.given:
+            return session.watch(session.fill(prompt), self.n_predict, given=self._text(seed, session)).runs
         chances = self.chances
         return tuple(
             made_up(
                 lambda token, _: chances[int(token / part)], self.n_predict if chances else 0, seed, LIMIT
             )
         )
+
+    def _text(self, seed: int, session: Session) -> list[int]:
+        """What is given, with an end that the last drafts are held against. The first part goes on from the prompt."""
+        part, tokens = -(-(self.n_predict + LIMIT) // self.parts), []
+        for at, kind in enumerate(self.given):
+            skip = 0 if at else self.depth
+            tokens += _written(kind, skip + part, session.model.tokenize, seed)[skip:]
+        return tokens
+
+
+def _written(kind: str, count: int, tokenize: Tokenize, seed: int) -> list[int]:
+    if kind != PAGES:
+        return context_tokens(kind, count, tokenize, MEASURED_SEED + seed)
+    tokens = tokenize("\n".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))))
+    begin = random.Random(seed).randrange(len(tokens) - count)
+    return tokens[begin : begin + count]
 
 
 def measure(place: Place, first: int, texts: int) -> dict[str, Any]:
@@ -110,12 +144,9 @@ def measure(place: Place, first: int, texts: int) -> dict[str, Any]:
     changes = 0
     tokens = {"texts": 0, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
     for text in range(first, first + texts):
-        prompts = [
-            prompt_tokens(kind, TURN_TOKENS if turn else place.depth, tokenize, MEASURED_SEED + text)
-            for turn, kind in enumerate(place.kinds)
-        ]
+        prompts = place.prompts(text, tokenize)
         control.begin()
-        runs = place.runs(text)
+        runs = place.runs(text, sessions[str(LIMIT)], prompts[0])
         arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None, runs) for arm in ARMS}
         done = _in_turns(arms, prompts, place.n_predict, text)
         for arm, turns in done.items():

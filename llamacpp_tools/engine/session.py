@@ -246,19 +246,30 @@ class Session(Closing):
             token = self._decoder.append([done.tokens[-1], *tokens], begin)
             return Filled(begin + 1 + len(tokens), token, time.perf_counter_ns() - begun)
 
-    def watch(self, filled: Filled, n_predict: int, tick: Callable[[int], None] | None = None) -> Trace:
+    def watch(
+        self,
+        filled: Filled,
+        n_predict: int,
+        tick: Callable[[int], None] | None = None,
+        given: Sequence[int] = (),
+    ) -> Trace:
         """Generate greedily as plain decode does, and have the MTP block draft at each token (see `trace.watch`).
 
         Raises:
-            BadInput: the session drafts nothing, or the context is too small.
+            BadInput: the session drafts nothing, the context is too small, or the text that is given is too short or
+                no text of the model's.
             LltError: a decode failed.
         """
         if not isinstance(self._decoder, MtpDecoder):
             raise BadInput("there is nothing to watch: the session drafts nothing (n_max is not set)")
         lookahead = self.options.n_max or 0
         self._check_room(filled.n_prompt, n_predict + lookahead)
+        if given:
+            self._check_tokens(given)
+            if len(given) < n_predict + lookahead:
+                raise BadInput(f"{len(given)} tokens are given, {n_predict + lookahead} are gone through")
         with interruptible(self.model.library):
-            return watch(self._decoder, filled, n_predict, lookahead, self.model.library.ffi, tick)
+            return watch(self._decoder, filled, n_predict, lookahead, self.model.library.ffi, tick, given)
 
     def run(
         self,
@@ -285,16 +296,19 @@ class Session(Closing):
 
     def _check(self, tokens: Sequence[int], n_predict: int, accepts: Sequence[int]) -> None:
         self._check_room(len(tokens), n_predict)
-        n_vocab = self.model.n_vocab
-        odd = next((token for token in tokens if not 0 <= token < n_vocab), None)
         if not tokens:
             raise BadInput("the prompt is empty")
-        if odd is not None:
-            raise BadInput(f"token {odd} is not one of the {n_vocab}")
+        self._check_tokens(tokens)
         if n_predict < 1:
             raise BadInput(f"n_predict is at least 1, not {n_predict}")
         if accepts and self.options.n_max is None:
             raise BadInput("there is nothing to accept: the session drafts nothing (n_max is not set)")
+
+    def _check_tokens(self, tokens: Sequence[int]) -> None:
+        n_vocab = self.model.n_vocab
+        odd = next((token for token in tokens if not 0 <= token < n_vocab), None)
+        if odd is not None:
+            raise BadInput(f"token {odd} is not one of the {n_vocab}")
 
     def _check_room(self, n_prompt: int, n_predict: int) -> None:
         n_ctx = self.target.options.n_ctx

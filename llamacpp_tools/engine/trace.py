@@ -1,10 +1,10 @@
 """What the MTP block would have drafted at every token of a plain text, and what any draft length makes of that.
 
-The target decodes one token a step, so the text is that of plain decode. Before each step the block drafts
-`lookahead` tokens, one after the other from its own hidden rows; they are noted and dropped. What it drafts at a
-position depends on the text so far and not on how it was decoded. So a trace tells of every draft length up to
-`lookahead` what a generation with it does, step by step (`replay`); but for rounding, as a verification decodes several
-rows at once: where two drafts are as likely, one of them may fall another way.
+The target decodes one token a step, so the text is that of plain decode, or one that is given. Before each step the
+block drafts `lookahead` tokens, one after the other from its own hidden rows; they are noted and dropped. What it
+drafts at a position depends on the text so far and not on how it was decoded. So a trace tells of every draft length
+up to `lookahead` what a generation with it does, step by step (`replay`); but for rounding, as a verification decodes
+several rows at once: where two drafts are as likely, one of them may fall another way.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def watch(
     lookahead: int,
     ffi: Any,
     tick: Callable[[int], None] | None = None,
+    given: Sequence[int] = (),
 ) -> Trace:
     """Generate as plain decode does after what stands in the caches, and draft at each of `n_predict` tokens.
 
@@ -55,12 +56,14 @@ def watch(
         lookahead: tokens to draft at each.
         ffi: of the library that the decoder runs on.
         tick: called with the tokens generated so far, about every 50 ms.
+        given: a text of `n_predict + lookahead` tokens that is gone through in place of the one that the target would
+            write: what the block drafts in it, and how much of that comes true; empty for the target's own.
 
     Raises:
         LltError: a decode failed.
     """
     clock, count = time.perf_counter_ns, n_predict + lookahead
-    tokens = [filled.token]
+    tokens = [given[0] if given else filled.token]
     step_ns: list[int] = []
     draft_ns: list[int] = []
     predicted: list[int] = []
@@ -74,7 +77,7 @@ def watch(
         step_ns.append(now - at)
         draft_ns.append(step.draft_ns)
         predicted += ffi.unpack(drafted, wanted) if wanted else []
-        tokens.append(out[0])
+        tokens.append(given[index + 1] if given else out[0])
         if tick and now > next_tick:
             tick(len(tokens))
             next_tick = now + TICK_NS

@@ -89,6 +89,18 @@ def test_a_trace_tells_of_each_position(watched: Any) -> None:
 
 
 @pytest.mark.build
+def test_a_text_that_is_given_is_gone_through_in_place_of_the_models_own(watched: Any) -> None:
+    found = watched["given"]
+    assert found["own"]
+    assert found["tokens"] == found["other"] != watched["tokens"]
+    assert found["runs"] == runs(found["other"], found["predicted"], 4)
+    # What somebody else wrote is drafted right more seldom than what the model writes, but not never.
+    assert 0 < sum(found["runs"]) < 0.7 * sum(watched["runs"])
+    assert "123 tokens are given, 124 are gone through" in found["short"]
+    assert "token -1 is not one of" in found["odd"]
+
+
+@pytest.mark.build
 @pytest.mark.parametrize("n_max", ["1", "2", "4"])
 def test_a_replay_is_what_a_generation_does(watched: Any, n_max: str) -> None:
     tokens, drafted, accepted = watched["true"][n_max]

@@ -252,6 +252,15 @@ def watches(library: Library, path: Path) -> Any:
             done = session.go_on(session.fill(prompt), n_predict, drafts=(n_max,))
             found["true"][n_max] = [done.tokens, done.step_drafted, done.step_accepted]
         found["room"] = refused(lambda: session.watch(session.fill(prompt), 721))
+        own = session.watch(session.fill(prompt), n_predict, given=trace.made.tokens)
+        other = prompt_tokens("narrative", n_predict + lookahead, session.model.tokenize, MEASURED_SEED)
+        told_of = session.watch(session.fill(prompt), n_predict, given=other)
+        found["given"] = {
+            "own": own.made.tokens == trace.made.tokens and own.predicted == trace.predicted,
+            "other": other, "tokens": told_of.made.tokens, "runs": told_of.runs, "predicted": told_of.predicted,
+            "short": refused(lambda: session.watch(session.fill(prompt), n_predict, given=other[:-1])),
+            "odd": refused(lambda: session.watch(session.fill(prompt), n_predict, given=[*other[:-1], -1])),
+        }  # fmt: skip
     for name, bisect in (("no history", Bisect(history=False)), ("before", Bisect(before_norm=True))):
         with Session(library, path, SessionOptions(context, n_max=lookahead, bisect=bisect)) as session:
             trace = session.watch(session.fill(prompt), n_predict)
