@@ -87,7 +87,7 @@ class Place:
     def prompts(self, seed: int, tokenize: Tokenize) -> list[list[int]]:
         """The tokens before each turn. A text that is given goes on from its prompt, without a task between."""
         if self.given:
-            return [_written(self.given[0], self.depth, tokenize, seed)]
+            return [self._beginning(tokenize, seed)[: self.depth]]
         return [
             prompt_tokens(kind, TURN_TOKENS if turn else self.depth, tokenize, MEASURED_SEED + seed)
             for turn, kind in enumerate(self.kinds)
@@ -107,11 +107,19 @@ class Place:
 
     def _text(self, seed: int, session: Session) -> list[int]:
         """What is given, with an end that the last drafts are held against. The first part goes on from the prompt."""
-        part, tokens = -(-(self.n_predict + LIMIT) // self.parts), []
-        for at, kind in enumerate(self.given):
-            skip = 0 if at else self.depth
-            tokens += _written(kind, skip + part, session.model.tokenize, seed)[skip:]
+        tokenize = session.model.tokenize
+        tokens = self._beginning(tokenize, seed)[self.depth :]
+        for kind in self.given[1:]:
+            tokens += _written(kind, self._part, tokenize, seed)
         return tokens
+
+    @property
+    def _part(self) -> int:
+        return -(-(self.n_predict + LIMIT) // self.parts)
+
+    def _beginning(self, tokenize: Tokenize, seed: int) -> list[int]:
+        """The prompt of a text that is given and its first part, in one piece."""
+        return _written(self.given[0], self.depth + self._part, tokenize, seed)
 
 
 def _written(kind: str, count: int, tokenize: Tokenize, seed: int) -> list[int]:

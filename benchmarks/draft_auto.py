@@ -15,7 +15,7 @@ half. The steps are real ones and take what they take.
 Goals: auto at least 0.97 of the best fixed length, plain decode among them; above every fixed length where the text
 changes; at least 0.98 of plain decode everywhere; the tokens those of plain decode. Writes `draft-auto.json`.
 
-    python benchmarks/draft_auto.py [--processes 4] [--texts 3] [NAME …]
+    python benchmarks/draft_auto.py [--processes 4] [--texts 3] [--add NAME … [--workload KIND …]]
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import itertools
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 from collections import Counter
@@ -105,6 +106,8 @@ def main() -> None:
     parser.add_argument("--workload", action="append", help="only these")
     parser.add_argument("--add", action="store_true", help="keep the other places of the file")
     asked = parser.parse_args()
+    if told := _not_to_be_asked(asked):
+        parser.error(told)
     rows: list[dict[str, Any]] = _earlier() if asked.add else []
     here = machine()
     for name in asked.names or SWEEPS:
@@ -118,6 +121,20 @@ def main() -> None:
             path = write_result("draft-auto", result)
     show(str(path.relative_to(ROOT)), [(row["place"], _words(row)) for row in rows])
     print(json.dumps(result["summary"], indent=2))
+
+
+def _not_to_be_asked(asked: argparse.Namespace) -> str | None:
+    """What is wrong with what is asked, before hours of measuring end with it."""
+    if unknown := [name for name in asked.names if name not in SWEEPS]:
+        return f"{', '.join(unknown)}: there is {', '.join(SWEEPS)}"
+    known = {*KINDS, *CHANGES, *GIVEN, *MADE_UP}
+    if unknown := [name for name in asked.workload or () if name not in known]:
+        return f"--workload {', '.join(unknown)}: there is {', '.join(sorted(known))}"
+    if asked.texts < 1 or asked.processes < 1:
+        return "--texts and --processes are 1 at least"
+    if (asked.names or asked.workload) and not asked.add:
+        return "the other places would be lost: say --add, or leave names and --workload out for all"
+    return None
 
 
 def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> dict[str, Any]:
@@ -266,15 +283,16 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         ),
         ("of plain decode", 0.98, "over_plain", rows),
     ):
-        ratios = sorted(row[key]["ratio"] for row in which)
-        tops = [(row[key]["interval"] or [0, row[key]["ratio"]])[1] for row in which]
+        ratios = [row[key]["ratio"] for row in which]
+        # One process alone has no interval and shows nothing.
+        tops = [row[key]["interval"][1] for row in which if row[key]["interval"]]
         found[goal] = {
             "goal": at_least,
             "places": len(ratios),
             "reached": sum(ratio >= at_least for ratio in ratios),
             "shown_to_miss": sum(top < at_least for top in tops),
-            "lowest": round(ratios[0], 4) if ratios else None,
-            "median": round(ratios[len(ratios) // 2], 4) if ratios else None,
+            "lowest": round(min(ratios), 4) if ratios else None,
+            "median": round(statistics.median(ratios), 4) if ratios else None,
         }
     found["tokens"] = {
         what: sum(row["tokens"][what] for row in rows) for what in (rows[0]["tokens"] if rows else ())

@@ -12,7 +12,9 @@ from typing import Any
 
 from llamacpp_tools.advise.measure import forced_length
 from llamacpp_tools.errors import BadInput
-from llamacpp_tools.sweep.cell import CellSpec, context_size
+from llamacpp_tools.results.record import resolved
+from llamacpp_tools.results.schema import Document
+from llamacpp_tools.sweep.cell import CellSpec, cell_id, context_size
 from llamacpp_tools.sweep.configfile import parse_config
 from llamacpp_tools.sweep.plan import Plan, plan
 from llamacpp_tools.workloads import names
@@ -105,27 +107,28 @@ def cells(asked: Asked) -> Plan:
     return Plan(config, tuple(replace(cell, index=at) for at, cell in enumerate(found)))
 
 
-def check_goes_on(earlier: Mapping[str, Any] | None, now: Mapping[str, Any], path: Path) -> None:
+def check_goes_on(earlier: Document | None, planned: Plan, path: Path) -> None:
     """Refuse to go on with a result of other settings: its figures would be left out of the one that replaces it.
 
     More rounds and more classes are welcome.
 
     Args:
-        earlier: the resolved configuration that the result at `path` was made with; None where there is none.
-        now: that of this run.
+        earlier: the result at `path`; None where there is none.
+        planned: the cells of this run.
 
     Raises:
-        BadInput: something else differs, or a class would be left out.
+        BadInput: something else differs, or a class or a row would be left out.
     """
     if earlier is None:
         return
-    lost = [item for item in earlier["workloads"] if item not in now["workloads"]]
+    before, now = dict(earlier.config), resolved(planned.config)
+    lost = [item for item in before["workloads"] if item not in now["workloads"]]
     if lost:
         names = ", ".join(map(_shown, lost))
         raise BadInput(
             f"{path} has {names} as well, which --resume would leave out: name them, or give another --out"
         )
-    then, asked = _flat(earlier), _flat(now)
+    then, asked = _flat(before), _flat(now)
     told = [
         f"{key} {then[key]} there, {value} now"
         for key, value in asked.items()
@@ -134,6 +137,13 @@ def check_goes_on(earlier: Mapping[str, Any] | None, now: Mapping[str, Any], pat
     if told:
         raise BadInput(
             f"{path} was made with other settings ({'; '.join(told)}): repeat those, or give another --out"
+        )
+    # What a draft sees, and whether drafts are verified, is no key of the configuration.
+    kept = {cell_id(cell) for cell in planned.cells}
+    if gone := [cell.id for cell in earlier.cells if cell.id not in kept]:
+        raise BadInput(
+            f"{path} has {', '.join(gone)} as well, which --resume would leave out: repeat --verify, --draft-history "
+            "and --hidden-row as they were, or give another --out"
         )
 
 

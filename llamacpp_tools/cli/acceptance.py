@@ -247,16 +247,16 @@ def _measure(asked: Asked, out: Path | None, resume: bool, command: str) -> tupl
     from llamacpp_tools.cli.output import file_progress
     from llamacpp_tools.cli.sweepbars import bars
     from llamacpp_tools.errors import Interrupted
-    from llamacpp_tools.results.document import write
+    from llamacpp_tools.results.document import read, write
     from llamacpp_tools.results.measure import Options, Stopped, measure, ready
-    from llamacpp_tools.results.record import asked_before, choose_path, path_to_go_on, resolved
+    from llamacpp_tools.results.record import choose_path, path_to_go_on
 
     planned = cells(asked)
     now = datetime.datetime.now(datetime.UTC)
     name = planned.config.name
     path = path_to_go_on(out, name) if resume else choose_path(out, name, now)
     if resume:
-        check_goes_on(asked_before(path), resolved(planned.config), path)
+        check_goes_on(read(path) if path.is_file() else None, planned, path)
     parts = ready(planned, file_progress)
     try:
         found = measure(planned, parts, path, bars, Options(), now)

@@ -90,7 +90,15 @@ class Account:
         return self._ns or 0.0
 
     def book(
-        self, drafted: int, accepted: int, ns: int, *, settled: bool, waited: int, probing: bool
+        self,
+        drafted: int,
+        accepted: int,
+        ns: int,
+        *,
+        settled: bool,
+        waited: int,
+        probing: bool,
+        draft_ns: int = 0,
     ) -> None:
         """A step; what a plain one takes is to be known.
 
@@ -101,22 +109,26 @@ class Account:
             settled: whether the step before it had the same length.
             waited: tokens generated without the MTP block since the last draft.
             probing: whether the step was a probe's.
+            draft_ns: of `ns`, what the draft took; without one 0, or what catching up took, as no more could wait.
         """
         terms, costs = self._terms, self._costs
         plain = costs.of(0)
         if self._ns is None:
             self._ns = terms.allowance * plain
-        lost = 0.0
         if drafted and settled and costs.count(drafted) > _KNOWN:
             # How fast the machine is just now is nobody's fault: a slow moment would pass for a loss.
             lost = costs.of(drafted) - (accepted + 1) * plain
         elif drafted:
             lost = min(ns, self._at_most(drafted, waited)) - (accepted + 1) * plain
+        else:
+            lost = min(draft_ns, _CAUGHT_UP * waited * plain)
+            if draft_ns:
+                self._learn(lost / plain, waited)
         self._ns = min(self._ns + terms.share * ns - lost, terms.most * plain)
         if self._ns > 0:
             self._lent_at = None
             self._returned = False
-        elif probing and waited and self._lent_at is None:
+        elif probing and drafted and waited and self._lent_at is None:
             # What catching up took is spent; the probe is to say what it was spent for.
             self._lent_at = self._ns
 
@@ -124,16 +136,19 @@ class Account:
         """What catching up took in a probe's first step, in plain steps.
 
         Args:
-            drafted: tokens drafted in it.
+            drafted: tokens drafted in it, above 0.
             ns: time that it took.
             waited: tokens that it caught up with, above 0.
         """
         costs = self._costs
         over = (min(ns, self._at_most(drafted, waited)) - costs.of(drafted)) / costs.of(0)
-        keep = 1 - min(waited / _CATCHING_MEMORY, 1)
-        self._caught_up = keep * self._caught_up + over - _NO_NEWS
-        self._caught_up_with = keep * self._caught_up_with + waited
+        self._learn(over - _NO_NEWS, waited)
         return over
+
+    def _learn(self, steps: float, tokens: int) -> None:
+        keep = 1 - min(tokens / _CATCHING_MEMORY, 1)
+        self._caught_up = keep * self._caught_up + steps
+        self._caught_up_with = keep * self._caught_up_with + tokens
 
     def catching_up(self, tokens: int) -> float:
         """Plain steps that catching up with so many tokens would take."""

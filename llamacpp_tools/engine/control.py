@@ -127,8 +127,8 @@ _FIRST_STEPS = 4
 _STEADY = 4
 # The first drafted token's chance while nothing is known of it, and how many drafts that guess is worth.
 _FIRST, _FIRST_WEIGHT = 0.7, 1.0
-# Tokens that a step gives with drafts of 0, 1, … while drafts pay just so: a probe has the length that is best then.
-_HOPED = tuple((1 - 0.6 ** (n + 1)) / (1 - 0.6) for n in range(65))
+# A drafted token's chance where drafts pay just so: a probe has the length that is best then.
+_HOPED = 0.6
 # Misses that a probe is allowed beyond the usual ones, one for each plain step that catching up took, at most.
 _PATIENT = 3
 
@@ -166,7 +166,7 @@ class Control:
         self._trial, self._left, self._missed, self._misses = 0, 0, 0, 2
         self._why = Why.CALIBRATE
         self._spacing = 0
-        self._steps = self._plain = 0
+        self._steps = self._plain = self._behind = 0
         self._account.begin()
         self._curiosity = self._pace = self._change = 0.0
         self._probed = self._refused = False
@@ -201,7 +201,8 @@ class Control:
         Args:
             drafted: tokens drafted; may be fewer than was chosen where the text was to end.
             accepted: of these.
-            draft_ns: time that the draft took, catching up included.
+            draft_ns: time that the draft took, catching up included; without a draft 0, or what catching up with all
+                took, as no more could wait.
             verify_ns: the rest of the step's time.
         """
         costs, ns = self._costs, draft_ns + verify_ns
@@ -213,11 +214,12 @@ class Control:
             self._change += (over - self._change) / 4
         self._before = drafted
         if costs.known(0):
-            self._book(drafted, accepted, ns, settled)
+            self._book(drafted, accepted, draft_ns, ns, settled)
         if settled:
             costs.add(drafted, ns if drafted else verify_ns, self._steps)
         if drafted == 0:
             self._plain += 1
+            self._behind = 0 if draft_ns else self._behind + 1
             return
         self._catch_up_evidence()
         self._survivors.add(drafted, accepted)
@@ -238,11 +240,11 @@ class Control:
     def _catch_up_evidence(self) -> None:
         if self._plain:
             self._survivors.fade(self.settings.fading**self._plain)
-            self._plain = 0
+            self._plain = self._behind = 0
 
-    def _book(self, drafted: int, accepted: int, ns: int, settled: bool) -> None:
+    def _book(self, drafted: int, accepted: int, draft_ns: int, ns: int, settled: bool) -> None:
         costs, probing = self._costs, self._why is Why.PROBE
-        waited = min(self._plain, self.catch_up)
+        waited = min(self._behind, self.catch_up)
         if not self._account.opened:
             self._curiosity = costs.of(0)
         self._curiosity += self.settings.terms.share * ns
@@ -250,8 +252,10 @@ class Control:
             # The way back is a change as well.
             self._curiosity -= self._change / _BURST
             self._curiosity -= ns - (accepted + 1) * self._pace
-        self._account.book(drafted, accepted, ns, settled=settled, waited=waited, probing=probing)
-        if probing and waited and costs.known(drafted):
+        self._account.book(
+            drafted, accepted, ns, settled=settled, waited=waited, probing=probing, draft_ns=draft_ns
+        )
+        if probing and drafted and waited and costs.known(drafted):
             over = self._account.caught_up(drafted, ns, waited)
             # And not to end at the first miss if that would be the least of it.
             self._misses += int(min(max(over, 0.0), _PATIENT))
@@ -286,7 +290,7 @@ class Control:
         # What a probe that finds nothing takes beyond plain steps.
         price = self._misses * (costs.of(0) if first else max(costs.of(length) - costs.of(0), 0.0))
         # Nor is the block to catch up with more than usually lies between two probes for nothing.
-        waited = min(self._plain, self.catch_up)
+        waited = min(self._behind, self.catch_up)
         price += self._account.catching_up(waited - settings.furthest) * costs.of(0)
         waits = self._plain < self._spacing
         back = not waits and account < price and self._account.may_return(price, self._survivors.expected())
@@ -309,7 +313,7 @@ class Control:
         costs, every = self._costs, range(1, self.limit + 1)
         timed = [n for n in every if costs.known(n)]
         lengths = timed if self._refused or not timed else every[: self._reach()]
-        return max(lengths, key=lambda n: _HOPED[n] / costs.of(n), default=1)
+        return max(lengths, key=lambda n: (1 - _HOPED ** (n + 1)) / (1 - _HOPED) / costs.of(n), default=1)
 
     def _drafting(self) -> int:
         settings, costs = self.settings, self._costs

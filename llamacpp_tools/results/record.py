@@ -73,13 +73,6 @@ def path_to_go_on(out: Path | None, name: str, folder: Path = Path()) -> Path:
     return found[-1]
 
 
-def asked_before(path: Path) -> dict[str, Any] | None:
-    """The resolved settings of the result at `path`, to hold those of a run against that goes on with it; None where
-    there is no such result yet.
-    """
-    return dict(read(path).config) if path.is_file() else None
-
-
 def unfinished(out: Path | None, name: str, folder: Path = Path()) -> Path | None:
     """The newest result of that name where a new one would go, if its sweep ended before its end."""
     where = out if out is not None else folder / RESULTS_FOLDER

@@ -197,3 +197,7 @@ def test_ctrl_c_keeps_what_is_there_and_resume_goes_on(patched: Build, llt: Llt,
     found = read(out)
     assert found.status == "complete" and found.acceptance is not None and len(found.runs) == 2
     assert all(each.runs for each in found.acceptance.classes)
+    # Rows of other switches are no less in the way than a class that is not asked for.
+    refused = llt(*words, "--resume", "--draft-history", "off")
+    assert refused.returncode == 2 and "which --resume would leave out: repeat --verify" in refused.stderr
+    assert read(out) == found

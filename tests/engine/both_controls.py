@@ -25,7 +25,7 @@ def played(control: Chooser, seed: int, limit: int) -> Iterator[Choice]:
     rng = random.Random(seed)
     plain, row, draft = 5e6, rng.uniform(0.05, 0.9) * 5e6, rng.uniform(0.02, 0.4) * 5e6
     cliff = rng.choice([2, 4, limit + 1])
-    catching_up, waiting = rng.choice([0.0, 0.005, 0.05]) * plain, 0
+    catching_up, waiting = rng.choice([0.0, 0.005, 0.02, 0.05]) * plain, 0
     alpha = rng.choice([0.05, rng.random()])
     for number in range(STEPS):
         if number == ANEW:

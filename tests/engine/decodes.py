@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,29 @@ def _logits(library: Library, path: Path, warm: tuple[bool, ...]) -> list[list[f
     return found
 
 
+def foretold(library: Library, path: Path) -> list[list[int]]:
+    """Bytes of graphs' buffers of a target that can roll back, and of the MTP context: counted only, then there."""
+    lib, ffi, found = library.lib, library.ffi, []
+    memory, compute = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+    for no_alloc in (True, False):
+        params = lib.llama_model_default_params()
+        params.no_alloc, params.use_mmap, params.n_gpu_layers = no_alloc, not no_alloc, 0
+        if hasattr(params, "load_mtp"):
+            params.load_mtp = True
+        model = lib.llama_model_load_from_file(os.fsencode(path), params)
+        found.append([])
+        for kind, n_rs_seq in ((lib.LLAMA_CONTEXT_TYPE_DEFAULT, 3), (lib.LLAMA_CONTEXT_TYPE_MTP, 0)):
+            asked = lib.llama_context_default_params()
+            asked.n_ctx, asked.n_ubatch, asked.n_seq_max = 512, 32, 1
+            asked.ctx_type, asked.n_rs_seq = kind, n_rs_seq
+            context = lib.llama_init_from_model(model, asked)
+            lib.llt_context_bytes(context, memory, compute)
+            found[-1].append(compute[0])
+            lib.llama_free(context)
+        lib.llama_model_free(model)
+    return found
+
+
 def given(library: Library, model: Path) -> dict[str, Any]:
     """Steps of texts whose acceptance is made up, by draft length, and what was to be accepted at each token."""
     n_predict = 80
@@ -112,6 +136,12 @@ def waiting(library: Library, model: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    every = {"alternating": alternating, "warm-up": warm_up, "given": given, "waiting": waiting}
+    every = {
+        "alternating": alternating,
+        "warm-up": warm_up,
+        "foretold": foretold,
+        "given": given,
+        "waiting": waiting,
+    }
     what: Callable[[Library, Path], Any] = every[sys.argv[1]]
     print(json.dumps(what(open_library(load(Path(sys.argv[2]))), Path(sys.argv[3]))))

@@ -55,6 +55,15 @@ def test_a_step_that_stalled_is_booked_with_what_its_length_takes() -> None:
     assert before - account.left == pytest.approx(0.5 * PLAIN - 0.01 * 100 * DRAFT, rel=0.2)
 
 
+def test_catching_up_without_a_draft_is_paid_for_up_to_what_it_may_take() -> None:
+    account = Account(TERMS, known_costs())
+    account.book(0, 0, PLAIN, settled=True, waited=1, probing=False)
+    for took, paid in ((0, 0), (PLAIN, 1), (100 * PLAIN, 5)):
+        before = account.left
+        account.book(0, 0, PLAIN, settled=True, waited=50, probing=False, draft_ns=took)
+        assert before - account.left == pytest.approx(paid * PLAIN - 0.01 * PLAIN, rel=0.05)
+
+
 def emptied(costs: Costs) -> Account:
     account = Account(TERMS, costs)
     while account.may(2):

@@ -161,11 +161,38 @@ def test_two_slots_at_once_give_the_tokens_that_each_gives_alone(
     assert len(counted(tmp_path / "log")) == 2
 
 
+def test_short_requests_beside_a_long_one_do_not_make_it_forget(patched: Build, tmp_path: Path) -> None:
+    long, short = prompts()[:2]
+    heavy, log, done = miniature(Ballast(weights=60_000_000, kv=0)), tmp_path / "log", threading.Event()
+    with llama_server(patched, heavy, *SIZE, *AUTO, "-np", "2", log=log) as where:
+
+        def ask() -> None:
+            try:
+                completion(where, long, 900, timeout_s=300, id_slot=0)
+            finally:
+                done.set()
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        asked = 0
+        while not done.wait(0.15):
+            completion(where, short[asked : asked + 300], 6, timeout_s=300, id_slot=1)
+            asked += 1
+        asker.join()
+    steps = max((steps for steps, _, _, _ in counted(log)), key=lambda each: sum(each.values()))
+    assert asked >= 3
+    # Each of them used to begin a text for the long one as well: plain steps and probes, a fifth of all.
+    assert steps[0] < 0.12 * sum(steps.values())
+
+
 REFUSED = {
     "no type": ((), "use --spec-type draft-mtp"),
     "another type": (("--spec-type", "ngram-simple"), "use --spec-type draft-mtp"),
     "a type beside it": (("--spec-type", "draft-mtp,ngram-simple"), "no other type"),
     "no length": (("--spec-type", "draft-mtp", "--spec-draft-n-max", "0"), "at least 1"),
+    # Drafts that others cut short would be paid for and never heard of.
+    "a least probability": ((*MTP, "--spec-draft-p-min", "0.5"), "no --spec-draft-p-min"),
+    "a least length": ((*MTP, "--spec-draft-n-min", "2"), "no --spec-draft-n-min"),
 }
 
 

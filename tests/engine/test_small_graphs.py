@@ -39,3 +39,9 @@ def test_a_graph_of_the_warm_up_is_not_used_for_a_text(patched: Build, tiny: Pat
     warm, cold = found["warmed"]
     assert warm != cold
     assert [cold] == found["fresh"]
+
+
+def test_what_the_graphs_take_is_counted_where_nothing_is_allocated(patched: Build, tiny: Path) -> None:
+    """As `llama-server --fit` counts it, before it decides what goes onto the GPU."""
+    counted, there = decodes("foretold", patched, tiny)
+    assert counted == there

@@ -8,12 +8,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llamacpp_tools.build.manifest import Build
+from llamacpp_tools.files import write_atomic
+from llamacpp_tools.models.gguffile import read_gguf, write_gguf
 from llamacpp_tools.models.miniature import miniature
 from llamacpp_tools.sweep.validity import first_difference
 
@@ -47,6 +50,30 @@ def test_a_seed_gives_a_text_with_and_without_drafts(use: Use, model: str) -> No
     greedy, narrow, after = found["plain greedy"]
     assert greedy == narrow == after != first
     assert found["mtp greedy"] == found["plain greedy"]
+
+
+def test_a_turn_that_ends_within_a_draft_is_gone_on_from(use: Use, tmp_path: Path) -> None:
+    kept = use("turns", miniature())["mtp"]
+    # A token that was drafted and accepted, and more after it in its step; here first of all.
+    at, end = 1, None
+    for accepted in kept["accepted"]:
+        step = kept["first"][at : at + accepted + 1]
+        at += accepted + 1
+        if end is None and accepted >= 3 and step[1] not in kept["first"][: at - accepted]:
+            end = step[1]
+    assert end is not None
+    file = read_gguf(miniature())
+    name = "tokenizer.ggml.eos_token_id"
+    keys = [replace(key, value=end) if key.name == name else key for key in file.keys]
+    assert any(key.name == name for key in keys)
+    with write_atomic(tmp_path / "ends.gguf") as part:
+        write_gguf(part, file.arch, keys, file.entries, lambda entry: [file.data[entry.name].tobytes()])
+    found = use("turns", tmp_path / "ends.gguf")
+    plain, mtp = found["plain"], found["mtp"]
+    assert mtp["first"] == kept["first"][: kept["first"].index(end) + 1]
+    assert mtp["drafted"][-1] > mtp["accepted"][-1]
+    assert len(mtp["second"]) > 1
+    assert (plain["first"], plain["second"]) == (mtp["first"], mtp["second"]) or plain["ties"]
 
 
 def test_a_stream_gives_the_text_piece_by_piece(use: Use) -> None:

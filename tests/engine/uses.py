@@ -32,6 +32,9 @@ from llamacpp_tools.ffi.library import Library, open_library
 from llamacpp_tools.workloads import MEASURED_SEED, prompt_tokens
 
 SMALL = ContextOptions(n_ctx=1024, n_batch=256, n_ubatch=128, n_threads=1)
+EXACT = ContextOptions(
+    n_ctx=2048, n_batch=256, n_ubatch=128, n_threads=1, type_k="f32", type_v="f32", flash_attn="off"
+)
 PROMPT = "room 3 was checked at 14 and had no fault."
 
 
@@ -74,14 +77,11 @@ def streams(library: Library, path: Path) -> Any:
 
 def steered(library: Library, path: Path) -> Any:
     """Plain decode, then a draft length that steers itself, a text after a text and a turn after a turn."""
-    context = ContextOptions(
-        n_ctx=2048, n_batch=256, n_ubatch=128, n_threads=1, type_k="f32", type_v="f32", flash_attn="off"
-    )
     found: dict[str, Any] = {}
     for name, options in (
-        ("plain", SessionOptions(context)),
-        ("auto", SessionOptions(context, n_max=6, auto=True)),
-        ("none", SessionOptions(context, n_max=0)),
+        ("plain", SessionOptions(EXACT)),
+        ("auto", SessionOptions(EXACT, n_max=6, auto=True)),
+        ("none", SessionOptions(EXACT, n_max=0)),
     ):
         with Session(library, path, options) as session:
             texts, ties = [], []
@@ -104,6 +104,23 @@ def steered(library: Library, path: Path) -> Any:
                 "drafted": sorted({*first.step_drafted, *second.step_drafted}),
                 "why": len(first.step_why) == len(first.step_ns) if options.auto else first.step_why == (),
                 "n_max": first.n_max,
+            }  # fmt: skip
+    return found
+
+
+def turns(library: Library, path: Path) -> Any:
+    """A turn that the model may end, and the next one after it: plain, and with drafts of 4."""
+    found: dict[str, Any] = {}
+    for name, n_max in (("plain", None), ("mtp", 4)):
+        with Session(library, path, SessionOptions(EXACT, n_max=n_max, ignore_eos=False)) as session:
+            tokenize = session.model.tokenize
+            filled = session.fill(prompt_tokens("narrative", 200, tokenize, MEASURED_SEED))
+            first = session.go_on(filled, 200)
+            more = prompt_tokens("maintenance_log", 100, tokenize, MEASURED_SEED)
+            second = session.go_on(session.add(filled, first, more), 60)
+            found[name] = {
+                "first": first.tokens, "second": second.tokens, "ties": [*first.ties, *second.ties],
+                "drafted": first.step_drafted, "accepted": first.step_accepted,
             }  # fmt: skip
     return found
 

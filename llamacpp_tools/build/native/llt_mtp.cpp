@@ -60,6 +60,9 @@ struct llt_mtp {
     int32_t         n_embd;
     int32_t         n_batch;
     int32_t         n_max;
+
+    const llama_vocab * vocab;
+
     llama_batch     verify;  // [last] + drafted tokens, for the target
     llama_batch     prompt;  // a prefill chunk, for the target
     llama_batch     pending; // (hidden row, token) pairs the draft context has not seen
@@ -113,6 +116,10 @@ struct llt_mtp {
         return llama_decode(draft, last);
     }
 
+    bool full() const {
+        return pending.n_tokens == std::max(n_batch, n_max + 1);
+    }
+
     // There is no room left: what no draft will catch up with any more goes, or all is decoded.
     int32_t make_room() {
         const int32_t first = pending.n_tokens - n_catch_up;
@@ -134,6 +141,7 @@ llt_mtp * llt_mtp_new(llama_context * target, llama_context * draft, int32_t n_b
 
     auto * mtp = new llt_mtp {
         target, draft, llt_choice(target, banned, n_banned), n_embd, n_batch, n_max,
+        llama_model_get_vocab(llama_get_model(target)),
         /* verify  */ llama_batch_init(n_max + 1, 0, 1),
         /* prompt  */ llama_batch_init(n_batch, 0, 1),
         /* pending */ batch_with_both(n_pending, n_embd),
@@ -219,7 +227,7 @@ void llt_mtp_bisect(llt_mtp * mtp, bool history, const float * trunk_factors, co
 // Draft up to n_max tokens after `last`; the pair (carried, last) closes the pending batch.
 static int32_t draft_tokens(llt_mtp * mtp, llama_token last, llama_pos pos, int32_t n_max, float p_min,
         llt_mtp_told * told) {
-    if (mtp->pending.n_tokens == std::max(mtp->n_batch, mtp->n_max + 1)) {
+    if (mtp->full()) {
         const int32_t status = mtp->make_room();
         if (status != 0) {
             return status;
@@ -279,7 +287,8 @@ static int32_t verify_draft(llt_mtp * mtp, llama_token last, llama_pos pos, int3
         // Chosen also where the choice is not asked for, so that a forced step costs what a free one does.
         out[n] = mtp->choose(mtp->target, n);
         const bool agrees = n < told->n_drafted && (n_forced < 0 ? out[n] == mtp->drafted[n] : n < n_forced);
-        if (!agrees) {
+        // What was drafted after the token that ends a text is not part of it: both caches end before that token.
+        if (!agrees || (n_forced < 0 && llama_vocab_is_eog(mtp->vocab, out[n]))) {
             break;
         }
         out[n] = mtp->drafted[n];
@@ -303,9 +312,10 @@ int32_t llt_mtp_step(llt_mtp * mtp, llt_auto * control, llama_token last, llama_
         llt_mtp_catch_up(mtp, llt_auto_catch_up(control));
     }
 
-    const int64_t t0 = llt_now_ns();
+    const bool    idle = n_max == 0 && !(mtp->full() && mtp->pending.n_tokens <= mtp->n_catch_up);
+    const int64_t t0   = llt_now_ns();
     told->status_draft = draft_tokens(mtp, last, pos, std::min(n_max, mtp->n_max), p_min, told);
-    const int64_t t1 = llt_now_ns();
+    const int64_t t1   = idle ? t0 : llt_now_ns();
     told->draft_ns = t1 - t0;
     if (told->status_draft != 0) {
         return told->status_draft;

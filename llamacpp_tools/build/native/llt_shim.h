@@ -70,7 +70,7 @@ struct llt_mtp_told {
     int32_t n_accepted;   // of these, how many the target agreed with
     int32_t status_draft; // llama_decode's status in the draft context, 0 if all went well
     int32_t status_target;
-    int64_t draft_ns;     // time spent drafting
+    int64_t draft_ns;     // time spent drafting; without a draft 0, or what catching up took as no more could wait
     int64_t verify_ns;    // time spent in the target's verification
     int32_t why;          // why the draft was to be so long, if a controller said so (llt_auto_why)
 };
@@ -98,6 +98,7 @@ LLT_API float * llt_mtp_carried(struct llt_mtp * mtp);
 
 // One step: draft up to n_max tokens after `last` (which stands at pos), verify them, roll back the rest.
 // out receives n_accepted + 1 tokens: the accepted ones and the target's own next one.
+// A token that ends the text is the step's last one, also where it was drafted and more after it: it counts as the target's own.
 // n_forced >= 0: accept that many drafted tokens (at most all) whatever the target says; the text means nothing then,
 // and what a step costs can be measured for any acceptance.
 // With a control, which stays the caller's, it says how many to draft, at most n_max, and is told what came of it: in the
