@@ -63,7 +63,7 @@ bench: $(VENV)/.installed
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed
-	test -x $(VENV)-binding/bin/python || $(PYTHON) -m venv $(VENV)-binding
+	test -x $(VENV)-binding/bin/python || $(PYTHON) -m venv $(VENV)-binding || { rm -rf $(VENV)-binding; exit 1; }
 	$(VENV)-binding/bin/python -m pip install --quiet llama-cpp-python
 	$(BIN)/llt build --cpu --tools
 	$(BIN)/python benchmarks/engine_speed.py --binding $(VENV)-binding/bin/python
@@ -104,8 +104,9 @@ train-miniature: $(VENV)/.installed-train
 clean:
 	rm -rf $(VENV) $(VENV)-binding .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
+# What is left of one that failed, as without Debian's python3-venv, would pass for made.
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing llt and what it needs into $(VENV)"

@@ -195,7 +195,9 @@ def _choice(setting: Setting, curves: dict[Recipe, Curve | None], assumed: int |
         if _differs(branch, setting):
             set_aside.append(recipe)
             continue
-        tells = max(branch.drafting, key=lambda other: other.n_max or 0, default=None)
+        # A draft that ended early by its own doubt does not tell how long drafts survive.
+        whole = (other for other in branch.drafting if not other.p_min)
+        tells = max(whole, key=lambda other: other.n_max or 0, default=None)
         lasting = (
             survival(tells, assumed, _stream("survival", setting, recipe)) if tells is not None else None
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from llamacpp_tools.advise.advice import Option
 from llamacpp_tools.results.schema import Cell
 from llamacpp_tools.sweep.cell import context_size
+from llamacpp_tools.workloads.cut import added_tokens
 
 _FLASH = {True: "on", False: "off", "auto": "auto"}
 
@@ -20,7 +21,7 @@ def server_command(option: Option, cell: Cell, model: str) -> str:
         cell: a cell of the setting, for the context's parameters.
         model: the GGUF file.
     """
-    size = context_size(cell.n_depth, cell.n_predict or 0, option.n_max)
+    size = context_size(cell.n_depth + added_tokens(cell.workload), cell.n_predict or 0, option.n_max)
     asked: Mapping[str, object] = {
         "-m": model,
         "-c": size,

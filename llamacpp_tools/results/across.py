@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from llamacpp_tools.results import statistics
 from llamacpp_tools.results.asked import missing
 from llamacpp_tools.results.caveats import NEIGHBOURS_ABOVE
+from llamacpp_tools.results.cells import bare_id
 from llamacpp_tools.results.compare import METRICS, Metric, by_round
 from llamacpp_tools.results.groups import Key
 from llamacpp_tools.results.origins import Difference, differences
@@ -132,7 +133,7 @@ def across(
         only_a=[cell.id for key, cell in ours.items() if key not in theirs],
         only_b=[cell.id for key, cell in theirs.items() if key not in ours],
         compared=sum(len(match.ratios) for match in matched),
-        regressions=_regressions(matched, overall) + _gone(a, b),
+        regressions=_regressions(matched, overall) + _gone(a, b, by_box),
         doubtful=_doubtful(matched, fail_over),
         notes=_notes(a, b, matched),
     )
@@ -296,13 +297,16 @@ def _regressions(matched: Sequence[Match], overall: Sequence[Ratio]) -> list[str
     return found
 
 
-def _gone(a: Document, b: Document) -> list[str]:
-    """Cells that B was asked for, too, and does not have."""
-    there = {cell.id for cell in a.cells if cell.status == "ok"}
+def _gone(a: Document, b: Document, by_box: bool) -> list[str]:
+    """Cells that B was asked for, too, and does not have; where each box of both measured everything, of each box."""
+    boxes: list[str | None] = [None]
+    if by_box:
+        boxes = [each.name for each in b.boxes if any(cell.box == each.name for cell in a.cells)]
     return [
-        f"{each} was ok in A and is missing in B, which was to measure it"
-        for each in map(cell_id, missing(b))
-        if each in there
+        f"{each}{f' @{box}' if box else ''} was ok in A and is missing in B, which was to measure it"
+        for box in boxes
+        for each in map(cell_id, missing(b, box))
+        if each in {bare_id(cell) for cell in a.cells if cell.status == "ok" and box in (None, cell.box)}
     ]
 
 

@@ -24,8 +24,13 @@ def asked(document: Document) -> SweepConfig | None:
         return None
 
 
-def missing(document: Document) -> list[CellSpec]:
-    """The cells that were asked for and are not there, in the plan's order."""
+def missing(document: Document, box: str | None = None) -> list[CellSpec]:
+    """The cells that were asked for and are not there, in the plan's order.
+
+    Args:
+        document: the result.
+        box: one that was to measure all of them; None for all boxes together.
+    """
     config = asked(document)
     if config is None or any(
         cell.traced or cell.forced for cell in document.cells if not config.draft.forced
@@ -36,7 +41,7 @@ def missing(document: Document) -> list[CellSpec]:
         wanted = plan(config).cells
     except BadInput:
         return []
-    there = {bare_id(cell) for cell in document.cells}
+    there = {bare_id(cell) for cell in document.cells if box in (None, cell.box)}
     return [spec for spec in wanted if cell_id(spec) not in there]
 
 

@@ -142,8 +142,9 @@ class Record:
             cells=[],
             runs=list(runs),
         )
+        self._is_new = not path.exists()
         try:
-            if not path.exists():
+            if self._is_new:
                 write(path, self.result)
         except OSError as error:
             raise BadInput(f"the result cannot be written to {path}: {error.strerror}") from None
@@ -200,8 +201,15 @@ class Record:
             ) from None
 
     def discard_if_empty(self) -> None:
-        """Remove the file if no round was measured, so that a sweep that could not begin leaves nothing behind."""
-        if len(self.result.runs) <= 1 and not any(cell.samples for cell in self.result.cells):
+        """Remove the file if no round was measured, so that a sweep that could not begin leaves nothing behind.
+
+        One that was there before stays.
+        """
+        if (
+            self._is_new
+            and len(self.result.runs) <= 1
+            and not any(cell.samples for cell in self.result.cells)
+        ):
             self.path.unlink(missing_ok=True)
 
 

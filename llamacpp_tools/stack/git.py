@@ -43,6 +43,7 @@ _CONFIG = (
 _INHERITED = (
     "PATH",
     "TMPDIR",
+    "SSH_AUTH_SOCK",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "http_proxy",

@@ -106,6 +106,14 @@ def test_a_result_that_is_gone_on_with_stays_until_there_is_something_new(record
     assert record.path.read_bytes() == before
 
 
+def test_a_file_that_was_there_before_is_not_taken_back(record, outcomes, make_plan):
+    record.finish(outcomes)
+    before = record.path.read_bytes()
+    again = Record(record.path, make_plan(), record.result.provenance, NOW, [{"date": "a"}])
+    again.discard_if_empty()
+    assert record.path.read_bytes() == before
+
+
 def test_a_place_that_cannot_be_written_is_bad_input(make_plan, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
