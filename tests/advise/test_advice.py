@@ -87,6 +87,14 @@ def test_a_text_of_another_kind_is_set_aside(machine, document):
     assert "another kind of text" in " ".join(cautions(advice))
 
 
+def test_a_draft_that_ends_by_its_own_doubt_does_not_hide_those_that_do_not(machine, document):
+    doubting = machine.drafting(LOG, 3).model_copy(update={"p_min": 0.5})
+    cells = (machine.forced(), machine.plain(), machine.drafting(LOG, 3))
+    for drafting in ((doubting, *cells), (*cells, doubting)):
+        (choice,) = advise(document(*drafting)).choices
+        assert choice.best.n_max > 0
+
+
 def test_crashed_cells_are_no_options(machine, document):
     dead = machine.drafting(LOG, 3).model_copy(update={"status": "crashed", "reason": "an assert"})
     advice = advise(document(machine.plain(), dead))

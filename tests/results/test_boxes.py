@@ -69,3 +69,11 @@ def test_boxes_of_one_result_are_held_against_the_first(base, on_each):
     assert {cell.id for cell in of_box(on_each(base, {"one": 1.0, "two": 0.5}), "two").cells} == {
         cell.id for cell in base.cells
     }
+
+
+def test_a_cell_that_one_box_lacks_is_missed_though_another_has_it(base, on_each):
+    both = on_each(base, {"one": 1.0, "two": 0.5})
+    lost = both.cells[-1].id
+    assert lost.endswith("@two")
+    found = across(*sides(both, both.model_copy(update={"cells": both.cells[:-1]}), None))
+    assert found.regressions == [f"{lost} was ok in A and is missing in B, which was to measure it"]
