@@ -107,7 +107,7 @@ class Account:
             accepted: of these.
             ns: time that the step took.
             settled: whether the step before it had the same length.
-            waited: tokens generated without the MTP block since the last draft.
+            waited: tokens generated without the MTP block since it last caught up.
             probing: whether the step was a probe's.
             draft_ns: of `ns`, what the draft took; without one 0, or what catching up took, as no more could wait.
         """

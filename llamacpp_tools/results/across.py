@@ -302,11 +302,12 @@ def _gone(a: Document, b: Document, by_box: bool) -> list[str]:
     boxes: list[str | None] = [None]
     if by_box:
         boxes = [each.name for each in b.boxes if any(cell.box == each.name for cell in a.cells)]
+    there = {(cell.box if by_box else None, bare_id(cell)) for cell in a.cells if cell.status == "ok"}
     return [
         f"{each}{f' @{box}' if box else ''} was ok in A and is missing in B, which was to measure it"
         for box in boxes
         for each in map(cell_id, missing(b, box))
-        if each in {bare_id(cell) for cell in a.cells if cell.status == "ok" and box in (None, cell.box)}
+        if (box, each) in there
     ]
 
 

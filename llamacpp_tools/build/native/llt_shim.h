@@ -98,7 +98,8 @@ LLT_API float * llt_mtp_carried(struct llt_mtp * mtp);
 
 // One step: draft up to n_max tokens after `last` (which stands at pos), verify them, roll back the rest.
 // out receives n_accepted + 1 tokens: the accepted ones and the target's own next one.
-// A token that ends the text is the step's last one, also where it was drafted and more after it: it counts as the target's own.
+// A token that ends the text is the step's last one and counts as the target's own, also where it was drafted, and more
+// after it.
 // n_forced >= 0: accept that many drafted tokens (at most all) whatever the target says; the text means nothing then,
 // and what a step costs can be measured for any acceptance.
 // With a control, which stays the caller's, it says how many to draft, at most n_max, and is told what came of it: in the
