@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import platform
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,9 @@ from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.build.toolchain import Toolchain
 from llamacpp_tools.errors import BadInput, CheckFailed
 from llamacpp_tools.files import sha256_file, write_text_atomic
+from llamacpp_tools.stack.lock import hold
 from llamacpp_tools.stack.stack import Stack
+from llamacpp_tools.stack.worktree import Tree
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +85,23 @@ def build(
     Raises:
         CheckFailed: it does not compile, or no way of building it gives a library that works.
     """
-    job = _Job(stack, options, toolchain, proof_model, progress, prover)
+    with _undisturbed(stack):
+        return _built(_Job(stack, options, toolchain, proof_model, progress, prover))
+
+
+@contextmanager
+def _undisturbed(stack: Stack) -> Iterator[None]:
+    """Hold the tree as it is: another llt that rebases it meanwhile would change what is compiled."""
+    assert stack.tree_dir is not None
+    with hold(home.trees_dir() / f"{stack.tree_dir.name}.lock", wait=True) as lock:
+        tree = Tree(stack.tree_dir.name, lock)
+        if tree.head != stack.applied.head or not tree.is_clean():
+            raise CheckFailed(f"another llt or a person has changed {stack.tree_dir} just now: run it again")
+        yield
+
+
+def _built(job: _Job) -> Build:
+    stack, options, toolchain = job.stack, job.options, job.toolchain
     refused: list[str] = []
     for mitigation in MITIGATIONS:
         if mitigation.cpu_flag and not _cpu_has(mitigation.cpu_flag):
@@ -89,7 +109,10 @@ def build(
         cmake = options.cmake(mitigation)
         # Not by the paths of ninja and the compilers: two virtual environments share one build.
         named = [arg for arg in toolchain.cmake_args if not _PROGRAM.match(arg)]
-        key = build_key(stack.applied.tree, [*cmake, *named], toolchain.cxx_version)
+        machine = [_cpu()] if "-DGGML_NATIVE=ON" in cmake else []
+        key = build_key(
+            stack.applied.tree, [*cmake, *named, *toolchain.inputs, *machine], toolchain.cxx_version
+        )
         folder = home.builds_dir() / f"{options.name}-{key}"
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -132,7 +155,8 @@ def _make(job: _Job, folder: Path, mitigation: Mitigation, reason: str) -> Build
     write_declarations(upstream, job.toolchain.cc, declarations)
     write_layout(upstream, job.toolchain.cxx, declarations, folder / "layout.json")
     previous = _previous(folder)
-    proof = previous.manifest.proof if previous else _proved(job, made, verdict)
+    is_proved = previous is not None and previous.manifest.is_proved
+    proof = previous.manifest.proof if previous and is_proved else _proved(job, made, verdict)
     return manifests.write(
         folder, _describe(job, folder, mitigation, reason, proof, time.monotonic() - begun)
     )
@@ -145,7 +169,14 @@ def _proved(job: _Job, made: Path, verdict: Path) -> list[dict[str, Any]]:
         proof = job.prover(program, job.proof_model(), Path(scratch), 0)
         if not proof.failure and job.options.backend != "cpu":
             gpu = job.prover(program, job.proof_model(), Path(scratch), _ALL_LAYERS)
-            proof = Proof(gpu.failure and f"on the GPU: {gpu.failure}", proof.rows + gpu.rows)
+            proof = Proof(gpu.failure and f"on the GPU: {gpu.failure}", proof.rows + gpu.rows, gpu.disturbed)
+            if not gpu.failure and not gpu.rows:
+                log.warning(
+                    "no GPU is here to prove the %s kernels on: run the same command again where there is one",
+                    job.options.backend,
+                )
+    if proof.failure and proof.disturbed:
+        raise CheckFailed(f"the build could not be proved ({proof.failure}): mend that, and run it again")
     if proof.failure:
         write_text_atomic(verdict, proof.failure + "\n")
         raise _Unproved(proof.failure)
@@ -210,9 +241,22 @@ def _finished(folder: Path, stack: Stack, options: BuildOptions) -> Build | None
     made = _previous(folder)
     if made is None or made.manifest.head != stack.applied.head:
         return None
+    # The digest is of the patches' text, which may change and give the same tree.
+    patches = [patch.name for patch in stack.series.patches]
+    if (made.manifest.series_digest, made.manifest.patches) != (stack.series.digest, patches):
+        return None
+    if not made.manifest.is_proved:
+        return None
     if not set(options.targets) <= {*LIBRARY_TARGETS, RPC_SERVER, *made.manifest.tools}:
         return None
-    return made if made.is_whole else None
+    if not made.is_whole:
+        return None
+    damaged = made.damaged
+    for path in damaged:
+        # Newer than what it is made of, it would pass for made.
+        log.warning("%s is not the file that was built: it is made again", path.name)
+        path.unlink()
+    return None if damaged else made
 
 
 def _previous(folder: Path) -> Build | None:
@@ -230,9 +274,17 @@ def _link(link: Path, target: Path) -> Path:
 
 
 def _cpu_has(prefix: str) -> bool:
+    return any(flag.startswith(prefix) for flag in _cpuinfo("flags").split())
+
+
+def _cpu() -> str:
+    """What code for this very CPU is for: two machines may share a folder of builds."""
+    return f"{platform.processor()} {_cpuinfo('model name')} {_cpuinfo('flags')}"
+
+
+def _cpuinfo(key: str) -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return any(flag.startswith(prefix) for flag in flags.split())
+        return ""
+    return next((line for line in text.splitlines() if line.startswith(key)), "")

@@ -16,7 +16,7 @@ import pydantic
 from llamacpp_tools import home
 from llamacpp_tools.build.options import BACKENDS, build_name
 from llamacpp_tools.errors import BadInput, MissingTool
-from llamacpp_tools.files import write_text_atomic
+from llamacpp_tools.files import sha256_file, write_text_atomic
 
 
 class LibraryFile(pydantic.BaseModel):
@@ -74,6 +74,11 @@ class Manifest(pydantic.BaseModel):
         return self.rpc_server is not None
 
     @property
+    def is_proved(self) -> bool:
+        """Whether it was tried on what it is for; a GPU's build on a machine without a GPU was not."""
+        return self.backend == "cpu" or any(row.get("n_gpu_layers") for row in self.proof)
+
+    @property
     def code_sha256(self) -> str:
         """One hash for all that a process loads: a patch to ggml alone leaves libllama's as it was."""
         lines = (f"{Path(file.path).name} {file.sha256}\n" for file in self.libraries)
@@ -127,6 +132,12 @@ class Build:
         """Every file that a process needs is there."""
         server = [self.rpc_server] if self.manifest.rpc else []
         return all(path.is_file() for path in (*self.libraries, self.declarations, self.layout, *server))
+
+    @property
+    def damaged(self) -> list[Path]:
+        """Libraries, and the RPC server, that are there with other bytes than were built."""
+        files = [*self.manifest.libraries, *filter(None, [self.manifest.rpc_server])]
+        return [path for file in files if sha256_file(path := self.folder / file.path) != file.sha256]
 
     @property
     def rpc_server(self) -> Path:

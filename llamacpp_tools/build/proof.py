@@ -37,10 +37,15 @@ class Ended:
 
 @dataclass(frozen=True)
 class Proof:
-    """The verdict: `failure` is empty for a build that may be used; `rows` is what was measured."""
+    """The verdict: `failure` is empty for a build that may be used; `rows` is what was measured.
+
+    Without rows and failure there was nothing to try it on: no GPU is here. It says nothing of the build if it is
+    `disturbed`: no memory, a full disk, a GPU that others have, no end in time.
+    """
 
     failure: str
     rows: tuple[dict[str, Any], ...]
+    disturbed: bool = False
 
 
 def prove(
@@ -58,8 +63,8 @@ def prove(
     command = [str(program), str(model), str(folder), str(n_gpu_layers)]
     ended = (runner or _run)(command, TIMEOUT_S)
     said = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
-    rows = tuple(line for line in said if line["step"] == "decoded")
-    return Proof(_failure(ended, said, rows), rows)
+    rows = tuple({**line, "n_gpu_layers": n_gpu_layers} for line in said if line["step"] == "decoded")
+    return Proof(_failure(ended, said, rows), rows, ended.status > 0 or ended.status == -signal.SIGKILL)
 
 
 def _failure(ended: Ended, said: list[dict[str, Any]], rows: tuple[dict[str, Any], ...]) -> str:
@@ -67,7 +72,7 @@ def _failure(ended: Ended, said: list[dict[str, Any]], rows: tuple[dict[str, Any
     doing = f"{last['step']} {last['format']} at batch {last['n_batch']}".strip()
     if ended.status < 0:
         return f"killed by {signal.Signals(-ended.status).name} during {doing}"
-    if ended.status != 0 or last["step"] != "done":
+    if ended.status != 0 or last["step"] not in ("done", "no_gpu"):
         heard = ended.stderr.strip().splitlines()
         return f"ended with status {ended.status} during {doing}" + (f": {heard[-1]}" if heard else "")
     for row in rows:

@@ -17,8 +17,8 @@ from llamacpp_tools.build.options import BACKENDS
 from llamacpp_tools.build.vulkan import VulkanPaths, device_requirement, vulkan_requirements
 from llamacpp_tools.errors import BadInput, MissingTool
 
-# cmake_minimum_required of upstream at the pin: top level, ggml-vulkan, ggml-cuda.
-CMAKE_MINIMUM = {"cpu": (3, 14), "cuda": (3, 18), "vulkan": (3, 19)}
+# cmake_minimum_required of `native/CMakeLists.txt`, above what upstream asks for at the pin.
+CMAKE_MINIMUM = (3, 28)
 
 # std::filesystem without a library of its own keeps out gcc 8, which upstream does not link with either.
 _CXX_SOURCE = """
@@ -37,6 +37,8 @@ _CUDA_SOURCE = """
 __global__ void probe() {}
 int main() { probe<<<1, 1>>>(); return 0; }
 """
+# Variables that cmake, the compilers and the linker heed.
+_FLAGS = ("CFLAGS", "CXXFLAGS", "CUDAFLAGS", "LDFLAGS", "CPATH", "LIBRARY_PATH")
 _CXX_PROGRAMS = ("g++", "clang++", "c++")
 
 
@@ -50,6 +52,8 @@ class Toolchain:
         cmake, ninja: their paths.
         ccache: its path, None where it is not installed.
         cmake_args: names these programs (and private headers) to cmake; no build options.
+        inputs: what else a binary depends on: all that the compilers say of their versions, and the flags that cmake
+            takes from the environment.
         env: variables to set over the process's own for every cmake and ninja call, so that a nested cmake
             (the Vulkan shader generator's) finds the same programs.
     """
@@ -61,6 +65,7 @@ class Toolchain:
     ninja: str
     ccache: str | None
     cmake_args: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -104,21 +109,25 @@ def _sentence(backend: str, lacking: list[Requirement], machine: Machine) -> str
 
 
 def _survey(backend: str, machine: Machine) -> tuple[list[Requirement], Toolchain | None]:
-    if backend not in CMAKE_MINIMUM:
+    if backend not in BACKENDS:
         raise BadInput(f"unknown backend '{backend}'; llt builds {', '.join(BACKENDS)}")
     cxx, cxx_need = _find_cxx(machine)
     cc, cc_need = _find_cc(machine, cxx)
-    cmake_need = _find_cmake(machine, CMAKE_MINIMUM[backend])
+    cmake_need = _find_cmake(machine, CMAKE_MINIMUM)
     ninja_need = _find_tool(machine, "ninja", "ninja that runs")
     found = [cxx_need, cc_need, cmake_need, ninja_need, _find_tool(machine, "git", "git that runs")]
     arguments: list[str] = []
+    nvcc: str | None = None
     if backend == "vulkan":
         found += vulkan_requirements(machine, cxx, cmake_need.found)
         arguments = VulkanPaths.here(machine).cmake_args
     if backend == "cuda":
         cuda = _find_cuda(machine, cxx)
         found.append(cuda)
-        arguments = [f"-DCMAKE_CUDA_COMPILER={cuda.found}"] if cuda.found else []
+        nvcc = cuda.found
+        # With the host compiler that it was tried with, not the one that it would take by itself.
+        host = [f"-DCMAKE_CUDA_HOST_COMPILER={cxx}"] if cxx else []
+        arguments = [f"-DCMAKE_CUDA_COMPILER={nvcc}", *host] if nvcc else []
     ccache = _find_tool(machine, "ccache", "makes later builds quicker", is_optional=True)
     found.append(ccache)
     if not (cxx and cc and cmake_need.found and ninja_need.found):
@@ -134,9 +143,15 @@ def _survey(backend: str, machine: Machine) -> tuple[list[Requirement], Toolchai
         ninja=ninja_need.found,
         ccache=ccache.found,
         cmake_args=[*(f"-D{name}={value}" for name, value in named.items()), *arguments],
+        inputs=_inputs(machine, [cxx, cc, *([nvcc] if nvcc else [])]),
         env={"CXX": cxx, "CC": cc, "PATH": path},
     )
     return found, tools
+
+
+def _inputs(machine: Machine, compilers: list[str]) -> list[str]:
+    flags = [f"{name}={machine.environ.get(name, '')}" for name in _FLAGS]
+    return [*(machine.run([each, "--version"]).output for each in compilers), *flags]
 
 
 def _compiler_words(machine: Machine, variable: str) -> tuple[str | None, str]:

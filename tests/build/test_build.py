@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from llamacpp_tools.files import sha256_file
 from llamacpp_tools.models.shelf import synthetic
 from llamacpp_tools.stack.rebase import rebase
 from llamacpp_tools.stack.series import Series, load_series
+from llamacpp_tools.stack.stack import Stack
 from llamacpp_tools.stack.upstream import load_upstream
 from tests.conftest import PATCHES, Llt
 
@@ -90,9 +93,48 @@ def test_a_build_that_fails_its_proof_is_built_again_without_what_breaks_it_or_r
     tried.clear()
     assert build(stack, options, found, model, quiet, only_without_native).path == made.path
     assert tried == []
+    _what_it_is_made_of_counts(stack, options, found, made)
+
     made.path.unlink()
+    # What disturbed a proof is no verdict: the next call tries again.
+    with pytest.raises(CheckFailed, match=r"could not be proved \(no memory\)"):
+        build(stack, options, found, model, quiet, lambda *_: Proof("no memory", (), disturbed=True))
     with pytest.raises(CheckFailed, match=r"no build of b9842 works .*no-native: q8_0 wrong"):
         build(stack, options, found, model, quiet, lambda *_: Proof("q8_0 wrong", ()))
+
+
+def _what_it_is_made_of_counts(
+    stack: Stack, options: BuildOptions, found: toolchain.Toolchain, made: Build
+) -> None:
+    """Bytes that changed are made again, another text of the series is told, and a tree at work is left alone."""
+    first = made.path.stat().st_mtime_ns
+
+    def again(stack: Stack) -> Build:
+        return build(stack, options, found, lambda: synthetic("tiny"), lambda *_: None)
+
+    with made.library.open("r+b") as file:
+        file.truncate(4096)
+    whole = again(stack)
+    assert whole.path == made.path and whole.path.stat().st_mtime_ns != first
+    assert whole.damaged == [] and whole.manifest.libraries == made.manifest.libraries
+
+    named = dataclasses.replace(stack, series=_Renamed(stack.series.folder, ()))
+    assert again(named).manifest.series_digest == "ab" * 32
+    assert again(stack).manifest.series_digest == stack.series.digest
+
+    assert stack.tree_dir is not None
+    (stack.tree_dir / "LICENSE").write_text("a person at work")
+    with pytest.raises(CheckFailed, match=r"has changed .* just now: run it again"):
+        again(stack)
+    subprocess.run(["git", "checkout", "-q", "LICENSE"], cwd=stack.tree_dir, check=True)
+
+
+class _Renamed(Series):
+    """A series whose text is another and which makes the same tree."""
+
+    @property
+    def digest(self) -> str:
+        return "ab" * 32
 
 
 def test_no_build_says_how_to_make_one(home: Path) -> None:

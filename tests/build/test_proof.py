@@ -53,6 +53,19 @@ def test_a_death_is_named_with_what_was_being_done() -> None:
     assert said(status=0).failure
 
 
+@pytest.mark.parametrize(
+    ("status", "is_disturbed"), [(1, True), (124, True), (-9, True), (-11, False), (-6, False)]
+)
+def test_a_child_that_gave_up_or_was_killed_tells_nothing_of_the_build(
+    status: int, is_disturbed: bool
+) -> None:
+    assert said({"step": "decode", "format": "f16", "n_batch": 2}, status=status).disturbed == is_disturbed
+
+
+def test_a_build_that_disagrees_is_not_excused() -> None:
+    assert not said(decoded("q8_0", 2, 1.2), DONE).disturbed
+
+
 def poisoned(tmp_path: Path, source: str) -> Path:
     (tmp_path / "poison.c").write_text(source)
     library = tmp_path / "poison.so"
@@ -83,7 +96,16 @@ def test_the_real_child_notices_a_broken_q8_0_kernel(
 
 
 @pytest.mark.build
+def test_layers_for_a_gpu_that_is_not_here_prove_nothing(patched: Build, tiny: Path, tmp_path: Path) -> None:
+    proof = prove(patched.library.parent / "llt_prove", tiny, tmp_path, n_gpu_layers=999)
+    assert (proof.failure, proof.rows) == ("", ())
+
+
+@pytest.mark.build
 def test_the_manifest_keeps_what_was_measured(patched: Build) -> None:
     rows = patched.manifest.proof
     assert {row["format"] for row in rows} == {"f32", "f16", "q8_0", "q4_K"}
     assert {row["n_batch"] for row in rows} >= {1, 2, 16, 64}
+    assert {row["n_gpu_layers"] for row in rows} == {0}
+    assert patched.manifest.is_proved
+    assert not patched.manifest.model_copy(update={"backend": "vulkan"}).is_proved

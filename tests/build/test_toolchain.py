@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from llamacpp_tools.build.machine import Machine, Ran, join_mends, mend
-from llamacpp_tools.build.options import BACKENDS
-from llamacpp_tools.build.toolchain import missing, require, requirements
+from llamacpp_tools.build.options import BACKENDS, native_dir
+from llamacpp_tools.build.toolchain import CMAKE_MINIMUM, missing, require, requirements
 from llamacpp_tools.build.vulkan import driver_files, software_environ
 from llamacpp_tools.errors import BadInput, MissingTool
 
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
 VERSIONS = {
-    "cmake": "cmake version 3.25.1",
+    "cmake": "cmake version 3.28.3",
     "ninja": "1.11.1",
     "git": "git version 2.39.5",
     "ccache": "ccache version 4.7.5",
@@ -187,12 +187,42 @@ def test_cxx_is_obeyed_or_refused_but_never_ignored(named, expected):
             require("cpu", machine)
 
 
-def test_cmake_may_be_too_old_for_one_backend_and_fine_for_another():
+def test_a_cmake_that_the_build_itself_would_refuse_is_too_old():
+    asked = re.search(
+        r"cmake_minimum_required\(VERSION (\d+)\.(\d+)", (native_dir() / "CMakeLists.txt").read_text()
+    )
+    assert tuple(map(int, asked.groups())) == CMAKE_MINIMUM
     box = Box()
-    box.versions["cmake"] = "cmake version 3.18.4"
-    assert require("cpu", box.machine()).cmake == "/usr/bin/cmake"
-    with pytest.raises(MissingTool, match=r"3\.18\.4 in /usr/bin/cmake is too old"):
-        require("vulkan", box.machine())
+    box.versions["cmake"] = "cmake version 3.27.9"
+    for backend in BACKENDS:
+        with pytest.raises(MissingTool, match=r"3\.27\.9 in /usr/bin/cmake is too old"):
+            require(backend, box.machine())
+
+
+def test_cuda_is_compiled_with_the_host_compiler_that_was_tried():
+    box = Box({*EVERYTHING, "clang++", "clang"})
+    made = require("cuda", box.machine(environ={"PATH": "/usr/bin", "CXX": "clang++"}))
+    assert "-DCMAKE_CUDA_HOST_COMPILER=/usr/bin/clang++" in made.cmake_args
+    tried = next(
+        command for command in box.commands if Path(command[0]).name == "nvcc" and "-ccbin" in command
+    )
+    assert tried[tried.index("-ccbin") + 1] == "/usr/bin/clang++"
+
+
+@pytest.mark.parametrize("flag", ["CFLAGS", "CXXFLAGS", "CUDAFLAGS", "LDFLAGS"])
+def test_flags_of_the_environment_are_inputs_of_a_build(flag):
+    plain, flagged = (
+        require("cpu", Box().machine(environ={"PATH": "/usr/bin"} | more)).inputs
+        for more in ({}, {flag: "-O0"})
+    )
+    assert plain != flagged
+
+
+@pytest.mark.parametrize("program", ["gcc", "nvcc"])
+def test_another_release_of_any_compiler_is_an_input_of_a_build(program):
+    older, newer = Box(), Box()
+    newer.versions[program] = f"{program} 99.1"
+    assert require("cuda", older.machine()).inputs != require("cuda", newer.machine()).inputs
 
 
 def test_a_wheels_ninja_beside_the_interpreter_comes_before_the_path(tmp_path):

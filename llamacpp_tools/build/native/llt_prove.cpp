@@ -3,7 +3,8 @@
 //   llt_prove MODEL.f32.gguf FOLDER N_GPU_LAYERS
 //
 // Writes the quantised copies into FOLDER and prints one JSON line before and after each step, so that the
-// parent knows what was being done if this process dies. It judges nothing: it reports distances.
+// parent knows what was being done if this process dies. It judges nothing: it reports distances. Layers that shall
+// lie on a GPU where there is none are no proof of anything, which is all that is said then.
 
 #include "llama.h"
 
@@ -80,6 +81,17 @@ void say(const char * step, const char * format, int n_batch) {
     std::fflush(stdout);
 }
 
+// What is no CPU takes the layers; without one they stay where they are, and nothing new is proved.
+bool has_gpu() {
+    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+        const enum ggml_backend_dev_type type = ggml_backend_dev_type(ggml_backend_dev_get(i));
+        if (type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int fail(const char * format, int n_batch, const char * why) {
     std::printf("{\"step\": \"failed\", \"format\": \"%s\", \"n_batch\": %d, \"why\": \"%s\"}\n", format, n_batch, why);
     return 1;
@@ -101,6 +113,10 @@ int main(int argc, char ** argv) {
     llama_log_set(drop_log, nullptr);
     llama_backend_init();
 
+    if (std::atoi(argv[3]) > 0 && !has_gpu()) {
+        say("no_gpu", "", 0);
+        return 0;
+    }
     const format formats[] = {
         { "f32",  LLAMA_FTYPE_ALL_F32 },
         { "f16",  LLAMA_FTYPE_MOSTLY_F16 },
