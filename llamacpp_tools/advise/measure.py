@@ -8,6 +8,8 @@ from llamacpp_tools.advise.settings import settings
 from llamacpp_tools.errors import BadInput
 from llamacpp_tools.results.asked import asked
 from llamacpp_tools.results.document import read
+from llamacpp_tools.results.measure import Ready
+from llamacpp_tools.results.provenance import provenance
 from llamacpp_tools.results.schema import Document
 from llamacpp_tools.sweep.cell import uses_mtp
 from llamacpp_tools.sweep.config import DraftConfig, GenerateConfig, SweepConfig
@@ -19,18 +21,18 @@ SUFFIX = ".costs.json"
 TURNS = 2
 
 
-def costs_path(result: Path) -> Path:
-    """Where the costs that belong to the result at `result` are kept: beside it."""
-    return result.with_name(result.name.removesuffix(".json") + SUFFIX)
+def costs_path(result: Path, box: str | None = None) -> Path:
+    """Where the costs that belong to the result at `result` are kept: beside it, for each box that measured it."""
+    return result.with_name(result.name.removesuffix(".json") + (f".{box}" if box else "") + SUFFIX)
 
 
-def costs_beside(path: Path, result: Document) -> Document | None:
+def costs_beside(path: Path, result: Document, box: str | None = None) -> Document | None:
     """The costs that were measured for the result at `path`, None if there are none.
 
     Raises:
         BadInput: they are there, but of another model, library or device.
     """
-    there = costs_path(path)
+    there = costs_path(path, box)
     if not there.is_file():
         return None
     costs = read(there)
@@ -50,6 +52,24 @@ def check_same(result: Document, costs: Document, where: Path) -> None:
             raise BadInput(
                 f"{where} was measured with another {name} ({getattr(theirs, name)}) than the result "
                 f"({getattr(ours, name)}); measure the costs anew with --measure"
+            )
+
+
+def check_here(result: Document, parts: Ready) -> None:
+    """Refuse to measure costs here that would say nothing about `result`.
+
+    The device and the model's size are known only when it is loaded: `check_same` asks for them.
+
+    Raises:
+        BadInput: the model, the library or the machine is another.
+    """
+    here = provenance(parts.build.data, parts.model)
+    for name in ("model_filename", "libllama_sha256", "cpu_info"):
+        told, found = getattr(result.provenance, name), getattr(here, name)
+        if told != found:
+            raise BadInput(
+                f"{result.experiment} was measured with another {name} ({told}) than there is here ({found}), so what "
+                "a step costs here says nothing about it; measure it anew with llt sweep"
             )
 
 

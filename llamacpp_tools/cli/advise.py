@@ -40,6 +40,10 @@ def advise(
     model: Annotated[
         Path | None, typer.Option("--model", help="With --measure, where the model lies now.")
     ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option("--box", help="What this box measured, of a result that several boxes made."),
+    ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
     ] = False,
@@ -48,18 +52,19 @@ def advise(
     from llamacpp_tools.advise.advice import advise as decide
     from llamacpp_tools.advise.measure import check_same, costs_beside, lacking
     from llamacpp_tools.errors import BadInput
+    from llamacpp_tools.results.boxes import of_one_box
     from llamacpp_tools.results.document import read
 
-    found = read(result)
+    found = of_one_box(read(result), box)
     if costs is not None:
         known: Document | None = read(costs)
         check_same(found, read(costs), costs)
     else:
-        known = None if measure else costs_beside(result, found)
+        known = None if measure else costs_beside(result, found, box)
     if measure:
         if costs is not None:
             raise BadInput("--measure writes the costs and --costs reads them; leave one out")
-        known = _measure(result, found, longest, model)
+        known = _measure(result, found, longest, model, box)
     advice = decide(found, [known] if known is not None else [])
     if not advice.choices:
         raise BadInput(
@@ -74,11 +79,12 @@ def advise(
         return
     _print(advice, name)
     if found.provenance.source == "measured" and lacking(found, known):
-        typer.echo(f"note: for every draft length: llt advise {result} --measure")
+        here = f" --box {box}" if box else ""
+        typer.echo(f"note: for every draft length: llt advise {result} --measure{here}")
 
 
-def _measure(path: Path, result: Document, longest: int, model: Path | None) -> Document:
-    from llamacpp_tools.advise.measure import costs_config, costs_path
+def _measure(path: Path, result: Document, longest: int, model: Path | None, box: str | None) -> Document:
+    from llamacpp_tools.advise.measure import check_here, check_same, costs_config, costs_path
     from llamacpp_tools.cli.output import file_progress
     from llamacpp_tools.cli.sweepbars import bars
     from llamacpp_tools.errors import Interrupted
@@ -88,13 +94,17 @@ def _measure(path: Path, result: Document, longest: int, model: Path | None) -> 
     config = costs_config(result, longest)
     if model is not None:
         config = config.model_copy(update={"model": str(model)})
-    planned = plan(config)
+    planned, where = plan(config), costs_path(path, box)
+    parts = ready(planned, file_progress)
+    check_here(result, parts)
     try:
-        return measure(planned, ready(planned, file_progress), costs_path(path), bars, Options())
+        found = measure(planned, parts, where, bars, Options())
     except Stopped as stopped:
         if isinstance(stopped.why, Interrupted):
             raise Interrupted("stopped; run the same command again to go on") from None
         raise stopped.why from None
+    check_same(result, found, where)
+    return found
 
 
 def _print(advice: Advice, model: str) -> None:

@@ -230,6 +230,8 @@ def _measure(job: Job) -> Row:
         enough=(lambda outcomes: narrow_enough(outcomes, width)) if width is not None else None,
         most_rounds=options["most_rounds"],
         check_kept=order["check_kept"],
+        # With the verdict the journal forgets a cell's rounds, which the result is still to show.
+        verdicts=False,
     )
     sweep.run()
     return {}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from llamacpp_tools.cluster import placement
 from llamacpp_tools.cluster.client import Connect
-from llamacpp_tools.cluster.holdings import Holdings
+from llamacpp_tools.cluster.holdings import Holdings, Measuring
 from llamacpp_tools.cluster.job import Row
 from llamacpp_tools.cluster.link import SILENCE_S, BoxLost, Link, alive
 from llamacpp_tools.cluster.placement import Queue, Task
@@ -31,14 +31,13 @@ from llamacpp_tools.results.record import Record
 from llamacpp_tools.results.schema import Provenance
 from llamacpp_tools.sweep.cell import CellSpec
 from llamacpp_tools.sweep.executor import CellFault
-from llamacpp_tools.sweep.journal import Journal, Ledger, cell_key
+from llamacpp_tools.sweep.journal import Journal, Ledger
 from llamacpp_tools.sweep.outcome import CellOutcome
 from llamacpp_tools.sweep.plan import Plan
 from llamacpp_tools.sweep.protocol import Note, RoundSample
 from llamacpp_tools.sweep.room import Room
 from llamacpp_tools.sweep.runner import DETERMINISTIC
 from llamacpp_tools.sweep.stop import Stop
-from llamacpp_tools.sweep.validity import check
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -82,7 +81,7 @@ class Over:
     def __post_init__(self) -> None:
         self._id = secrets.token_hex(6)
         self._count = itertools.count()
-        self._held = Holdings(self.plan, self.journal, self.options)
+        self._held = Holdings(self.plan, self.journal, self.options, Measuring.of(self.order))
         self._groups = self._held.groups
         self._each = self.plan.config.place == "each"
         self._queue = Queue()
@@ -128,12 +127,18 @@ class Over:
     # What there is to do
 
     def _fill(self) -> None:
-        for number, cells in enumerate(self._groups):
-            whole = [name for name in self.journal.boxes if self._held.whole(number, name)]
-            if whole:
-                self._held.where[number] = whole[0]
-            else:
-                self._queue.add(self._task(number, cells, next(iter(self._held.belongs(number)), None)))
+        for number in range(len(self._groups)):
+            self._assign(number)
+
+    def _assign(self, number: int) -> None:
+        """Take a comparison as measured where a box has all of it, else as one that is to be."""
+        whole = [name for name in self.journal.boxes if self._held.whole(number, name)]
+        if whole:
+            self._held.where[number] = whole[0]
+        else:
+            self._held.where.pop(number, None)
+            home = next(iter(self._held.belongs(number)), None)
+            self._queue.add(self._task(number, self._groups[number], home))
 
     def _task(
         self, number: int, cells: Sequence[CellSpec], home: str | None, only: str | None = None
@@ -143,8 +148,10 @@ class Over:
     def _done(self) -> bool:
         if not self._each:
             return self._queue.empty
-        names = self.journal.boxes
-        return bool(names) and self._queue.empty and not self._preparing() and not self._awaited()
+        if not self._queue.empty or self._preparing() or self._awaited():
+            return False
+        numbers = range(len(self._groups))
+        return any(self._held.begun(number, name) for name in self.journal.boxes for number in numbers)
 
     def _preparing(self) -> bool:
         return any(name not in self._links for name in self._loops)
@@ -299,6 +306,12 @@ class Over:
                 if number not in tried and not self._held.whole(number, link.name):
                     self._queue.add(self._task(number, cells, link.name, only=link.name))
             own = sum(spec.rounds for spec in self.plan.cells)
+        else:
+            # Of a box that has another library or driver than before nothing is left.
+            before = [number for number, name in self._held.where.items() if name == link.name]
+            for number in before:
+                if not self._held.whole(number, link.name):
+                    self._assign(number)
         self.sinks.joined(link.name, in_words(known), own)
 
     # Measuring
@@ -306,7 +319,7 @@ class Over:
     async def _measured(self, link: Link, task: Task) -> bool:
         """Have a comparison measured; False if the box goes on with nothing."""
         cells, name = self._groups[task.index], link.name
-        keys = {cell_key(spec, self.journal.boxes[name]["identity"]): spec for spec in cells}
+        keys = {self._held.key(spec, name): spec for spec in cells}
         known = any(self.journal.cell(key).attempts for key in keys)
         order = {
             **self.order,
@@ -392,10 +405,5 @@ class Over:
         return "no box has joined, or all have left: join one with `llt worker` and the scheduler's address"
 
     def _final(self) -> list[CellOutcome]:
-        full_kv = Room(self.header, 0).full_kv_bytes
         deterministic = self.plan.config.build.backend in DETERMINISTIC
-        found: list[CellOutcome] = []
-        outcomes = self.outcomes()
-        for name in dict.fromkeys(outcome.box for outcome in outcomes):
-            found += check([each for each in outcomes if each.box == name], deterministic, full_kv)
-        return sorted(found, key=lambda outcome: outcome.spec.index)
+        return self._held.judged(self._each, deterministic, Room(self.header, 0).full_kv_bytes)

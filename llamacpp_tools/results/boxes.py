@@ -32,6 +32,22 @@ def of_box(document: Document, name: str) -> Document:
     return document.model_copy(update=changes)
 
 
+def of_one_box(document: Document, name: str | None) -> Document:
+    """A result as that of one machine: the box of that name, else the only one that there is.
+
+    Raises:
+        BadInput: several boxes measured it and none is named, or there is none of that name.
+    """
+    names = [each.name for each in document.boxes if any(cell.box == each.name for cell in document.cells)]
+    if name is None and len(names) > 1:
+        raise BadInput(
+            f"{document.experiment} was measured by the boxes {', '.join(names)}, and a step does not cost the same on "
+            "each: name one with --box"
+        )
+    name = name or next(iter(names), None)
+    return of_box(document, name) if name is not None else document
+
+
 def between(document: Document) -> list[Across]:
     """Every box against the first one; nothing where the cells were spread over the boxes."""
     if not everywhere(document):

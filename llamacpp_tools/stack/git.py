@@ -57,6 +57,8 @@ _INHERITED = (
     "SYSTEMROOT",
 )
 
+_UNREADABLE = "Could not read from remote repository"
+
 
 @dataclass(frozen=True)
 class GitResult:
@@ -73,10 +75,16 @@ class GitResult:
 
     @property
     def reason(self) -> str:
-        """The line of stderr that says why git failed (advice may follow it); empty if git said nothing."""
-        said = self.stderr.strip().splitlines()
+        """The line of stderr that says why git failed (advice may follow it); empty if git said nothing.
+
+        Where SSH failed it is what SSH said, as git itself only knows that it cannot read.
+        """
+        said = [line for line in self.stderr.splitlines() if line.strip()]
         reasons = [line for line in said if line.startswith(("fatal: ", "error: "))] or said
-        return reasons[-1] if reasons else ""
+        if not reasons:
+            return ""
+        before = said[: said.index(reasons[-1])]
+        return before[-1] if before and _UNREADABLE in reasons[-1] else reasons[-1]
 
     @property
     def ok(self) -> bool:

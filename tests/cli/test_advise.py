@@ -13,6 +13,7 @@ from benchmarks.server import completion, llama_server
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.cli.main import run
 from llamacpp_tools.results.document import read, write
+from llamacpp_tools.results.schema import Box
 from tests.conftest import Llt
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,30 @@ def test_costs_that_lie_beside_a_result_are_of_its_model_or_refused(advise, tmp_
     assert code == 2 and "another libllama_sha256" in err and "--measure" in err
 
 
+def test_what_several_boxes_measured_is_advised_on_box_by_box(advise, tmp_path: Path) -> None:
+    one = read(Path(BALLAST))
+    boxes = [Box(name=name, box=name, provenance=one.provenance) for name in "ab"]
+    cells = [
+        cell.model_copy(update={"box": box.name, "id": f"{cell.id} @{box.name}"})
+        for box in boxes
+        for cell in one.cells
+    ]
+    write(tmp_path / "each.json", one.model_copy(update={"cells": cells, "boxes": boxes}))
+    code, _, err = advise(tmp_path / "each.json")
+    assert code == 2 and "was measured by the boxes a, b" in " ".join(err.split()) and "--box" in err
+    code, _, err = advise(tmp_path / "each.json", "--box", "c")
+    assert code == 2 and "has no box c; its boxes: a, b" in " ".join(err.split())
+    _, alone, _ = advise(BALLAST, "--json")
+    code, out, _ = advise(tmp_path / "each.json", "--box", "b", "--json")
+    assert code == 0 and json.loads(out)["settings"] == json.loads(alone)["settings"]
+    # Costs are kept for each box.
+    other = one.model_copy(update={"provenance": one.provenance.model_copy(update={"cpu_info": "another"})})
+    write(tmp_path / "each.b.costs.json", other)
+    assert advise(tmp_path / "each.json", "--box", "a")[0] == 0
+    code, _, err = advise(tmp_path / "each.json", "--box", "b")
+    assert code == 2 and "another cpu_info" in err
+
+
 CONFIG = """
 name: small
 model: miniature
@@ -115,6 +140,13 @@ def test_from_a_sweep_to_a_server_that_runs_what_it_says(llt: Llt, tmp_path: Pat
     assert json.loads(again.stdout) == found
     assert llt("advise", result, "--json").returncode == 0
     _serves(patched, found["settings"][0]["command"])
+    # Costs of another build would be refused after all the measuring: they are before it.
+    known = read(result)
+    provenance = known.provenance.model_copy(update={"libllama_sha256": "0" * 64})
+    write(tmp_path / "other.json", known.model_copy(update={"provenance": provenance}))
+    done = llt("advise", tmp_path / "other.json", "--measure", "--longest", "4")
+    assert done.returncode == 2 and "another libllama_sha256" in " ".join(done.stderr.split())
+    assert not list(tmp_path.glob("other.costs*"))
 
 
 def _serves(build: Build, command: str) -> None:

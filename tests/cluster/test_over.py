@@ -112,6 +112,75 @@ def test_every_box_measures_all_and_they_are_compared(config, start, scheduler, 
     assert any(sentence.startswith("Over 2 cells the box b decodes") for sentence in found.findings)
 
 
+@pytest.mark.parametrize("place", ["any", "each"])
+def test_what_boxes_measured_of_another_text_or_series_does_not_count(
+    config, start, scheduler, llt, tmp_path, place
+):
+    text, out = tmp_path / "own.txt", tmp_path / "over.json"
+    text.write_text("A text of one's own, line by line, that no other box has.\n" * 60)
+    config.write_text(
+        CONFIG.replace("[64, 96, 128, 160]", "[64]").replace(
+            "[maintenance_log]", f"[maintenance_log, {{file: {text}}}]"
+        )
+    )
+    words = ("sweep", config, "--out", out, "--cluster", scheduler, "--place", place, "--wait", "2")
+    box = start("worker", scheduler, "--name", "a", env=own_home(tmp_path / "a"))
+    box.said("has joined")
+    done = llt(*words)
+    assert done.returncode == 0, done.stderr
+    first, before = document.read(out), len(entries(out, "round"))
+    assert before == 2 * 2 * 2
+
+    text.write_text("Another text, of the same name, which goes on in another way.\n" * 60)
+    done = llt(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    second = document.read(out)
+    assert len(entries(out, "round")) == before + 2 * 2
+    changed = {
+        cell.workload
+        for cell, was in zip(second.cells, first.cells, strict=True)
+        if cell.output_tokens != was.output_tokens
+    }
+    assert changed == {f"file:{text}"} and {cell.status for cell in second.cells} == {"ok"}
+
+    # A journal of another series: nobody is asked what that build gave, it is measured (here: found) again.
+    journal = journal_path(out)
+    digest = second.provenance.series_digest
+    journal.write_text(journal.read_text().replace(digest, "ab" * 32))
+    box.kill()
+    done = llt(*words, "--resume")
+    assert done.returncode == 1 and "nothing was measured" not in done.stderr, done.stderr
+    assert "join one with `llt worker`" in done.stderr
+    start("worker", scheduler, "--name", "b", env=own_home(tmp_path / "b")).said("has joined")
+    done = llt(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert len(entries(out, "round")) == before + 2 * 2 + before
+    third = document.read(out)
+    assert [(cell.box, cell.output_tokens) for cell in third.cells] == [
+        ("b", cell.output_tokens) for cell in second.cells
+    ]
+
+
+def test_a_cell_that_is_invalid_on_a_box_keeps_its_figures_and_is_measured_again(
+    config, start, scheduler, llt, tmp_path
+):
+    alone, out = tmp_path / "alone.json", tmp_path / "over.json"
+    config.write_text(
+        CONFIG.replace("[64, 96, 128, 160]", "[64]").replace("n_max: 3", "n_max: 3, p_min: 1.0")
+    )
+    assert llt("sweep", config, "--out", alone).returncode in (0, 1)
+    start("worker", scheduler, "--name", "a", env=own_home(tmp_path / "a")).said("has joined")
+    llt("sweep", config, "--out", out, "--cluster", scheduler)
+    (here,), (there,) = (
+        [cell for cell in document.read(path).cells if cell.status == "invalid"] for path in (alone, out)
+    )
+    assert (here.mode, here.reason) == (there.mode, there.reason) == ("mtp", "the MTP head drafted nothing")
+    assert len(here.samples) == len(there.samples) == 2 and there.decode_tps
+    rounds = len(entries(out, "round"))
+    llt("sweep", config, "--out", out, "--cluster", scheduler, "--resume")
+    assert len(entries(out, "round")) == rounds + 2
+
+
 def test_a_box_with_another_series_is_refused_and_the_sweep_says_so(
     config, start, scheduler, llt, tmp_path, patched
 ):

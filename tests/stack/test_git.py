@@ -8,7 +8,7 @@ import pytest
 
 from llamacpp_tools.errors import MissingTool
 from llamacpp_tools.stack import remote
-from llamacpp_tools.stack.git import Git, GitFailed
+from llamacpp_tools.stack.git import Git, GitFailed, GitResult
 from llamacpp_tools.stack.series import load_series
 from llamacpp_tools.stack.stack import check
 from llamacpp_tools.stack.upstream import load_upstream
@@ -52,3 +52,28 @@ def test_a_remote_that_never_answers_costs_seconds(
             check(load_upstream(folder), load_series(folder))
         # Without the kill of git's own helper this would wait as long as the remote is silent.
         assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("fatal: bad object\nhint: look elsewhere\n", "fatal: bad object"),
+        (
+            "lab@host: Permission denied (publickey).\nfatal: Could not read from remote repository.\n\n"
+            "Please make sure you have the correct access rights\nand the repository exists.\n",
+            "lab@host: Permission denied (publickey).",
+        ),
+        ("fatal: Could not read from remote repository.\n", "fatal: Could not read from remote repository."),
+        ("", ""),
+    ],
+)
+def test_the_reason_is_the_line_that_helps(said: str, reason: str) -> None:
+    assert GitResult(128, b"", said).reason == reason
+
+
+def test_git_hears_of_the_ssh_agent_and_of_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    monkeypatch.setenv("LLT_TEST_TOKEN", "secret")
+    told = Git(tmp_path).run("-c", "alias.env=!env", "env").text.splitlines()
+    assert "SSH_AUTH_SOCK=/run/agent" in told
+    assert not [line for line in told if line.startswith("LLT_TEST_TOKEN=")]
