@@ -39,8 +39,9 @@ def build(
     from llamacpp_tools.errors import BadInput
     from llamacpp_tools.models.shelf import proof_model
     from llamacpp_tools.stack.rebase import rebase
-    from llamacpp_tools.stack.series import Series
+    from llamacpp_tools.stack.series import Series, upstream_folder
     from llamacpp_tools.stack.source import slug
+    from llamacpp_tools.stack.upstream import load_upstream
 
     asked = [name for name, wanted in (("cpu", cpu), ("vulkan", vulkan), ("cuda", cuda)) if wanted]
     if len(asked) > 1:
@@ -53,8 +54,9 @@ def build(
     if variant == "stock":
         series = Series(series.folder, ())
     name = variant + "".join(f"-without-{left_out}" for left_out in series.without)
-    # A build onto another version never takes the place of the pin's.
-    name += f"-onto-{slug(onto)}" if onto and onto != upstream.pin else ""
+    # A build of another version never takes the place of the pin's, be it that of `--onto` or a series' own.
+    version, pin = onto or upstream.pin, load_upstream(upstream_folder(series.folder)).pin
+    name += f"-onto-{slug(version)}" if version != pin else ""
     words = f"{name} for {backend}{' with RPC' if rpc else ''}"
     with step_progress(f"building {words}") as progress:
         progress(0, 0, "getting upstream and applying the series")
