@@ -54,6 +54,19 @@ def llt() -> Llt:
     return run
 
 
+def home_without_states(folder: Path, build: Build) -> Path:
+    """An LLT_HOME with the builds and models of `build`'s, and no kept prefill.
+
+    For a test that says which cells prefill: what an earlier run kept would be restored.
+    """
+    shared = build.path.parents[2]
+    own = folder / "home"
+    own.mkdir()
+    for name in ("builds", "models"):
+        (own / name).symlink_to(shared / name)
+    return own
+
+
 def made(llt: Llt, variant: str, *options: str, backend: str = "cpu", rpc: bool = False) -> Build:
     """Build through the command line (or find it built) and return what the manifest says.
 

@@ -16,7 +16,7 @@ from llamacpp_tools.engine.generate import Filled
 from llamacpp_tools.engine.state import Parts
 from llamacpp_tools.sweep import depthstate
 from llamacpp_tools.sweep.depthstate import Damaged, DepthStates, NotKept
-from tests.conftest import Llt
+from tests.conftest import Llt, home_without_states
 
 FILLED = Filled(n_prompt=700, token=42, prefill_ns=123_456)
 KEY = {"model": "m", "n_depth": 700}
@@ -146,11 +146,7 @@ class Kept:
 
     def __init__(self, llt: Llt, folder: Path, build: Build) -> None:
         self._llt, self._folder, self._count = llt, folder, 0
-        home = build.path.parents[2]
-        self._home = folder / "home"
-        self._home.mkdir()
-        for name in ("builds", "models"):
-            (self._home / name).symlink_to(home / name)
+        self._home = home_without_states(folder, build)
         self.states = self._home / "depth"
         (folder / "kept.yaml").write_text(CONFIG)
 

@@ -21,7 +21,7 @@ from llamacpp_tools.results.schema import Document
 from llamacpp_tools.rpc.identity import ask
 from llamacpp_tools.rpc.server import RpcServer, ServerOptions
 from llamacpp_tools.sweep.journal import journal_path
-from tests.conftest import Llt
+from tests.conftest import Llt, home_without_states
 
 pytestmark = pytest.mark.build
 
@@ -64,7 +64,9 @@ def test_all_four_modes_give_the_tokens_of_this_machine(
 ) -> None:
     addresses = [server.address for server in servers]
     out = tmp_path / "out.json"
-    done = llt("sweep", written(tmp_path, rpc=[[], addresses]), "--out", out)
+    home = home_without_states(tmp_path, with_rpc)
+    config = written(tmp_path, rpc=[[], addresses])
+    done = llt("sweep", config, "--out", out, env={"LLT_HOME": str(home)})
     assert done.returncode == 0, done.stderr
     cells = cells_of(out)
     assert [(cell["status"], cell["reason"]) for cell in cells] == [("ok", None)] * 8
