@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections import deque
@@ -16,6 +17,7 @@ from llamacpp_tools.errors import CheckFailed
 Progress = Callable[[int, int, str], None]
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
+_MAKE_PROGRAM = re.compile(r"^CMAKE_MAKE_PROGRAM:\w+=(.*)$", re.M)
 
 
 def configure(
@@ -34,6 +36,7 @@ def configure(
     if toolchain.ccache:
         command += [f"-DCMAKE_{lang}_COMPILER_LAUNCHER={toolchain.ccache}" for lang in ("C", "CXX")]
     folder.mkdir(parents=True, exist_ok=True)
+    _forget_other_ninja(toolchain, folder)
     log = folder / "configure.log"
     env = compile_env(toolchain, folder)
     with log.open("w", encoding="utf-8") as file:
@@ -75,6 +78,22 @@ def compile_targets(toolchain: Toolchain, folder: Path, targets: Sequence[str], 
             raise
     if status != 0:
         raise CheckFailed(f"the build failed at {_failed_step(tail)}; the whole log is {log}")
+
+
+def _forget_other_ninja(toolchain: Toolchain, folder: Path) -> None:
+    """Remove what an external project (the Vulkan shader generator) was configured with another ninja for.
+
+    Its cache keeps the ninja of the virtual environment that built here before, which may be gone; unlike the build's
+    own cache it is given no other.
+    """
+    for cache in list(folder.rglob("CMakeCache.txt")):
+        named = _MAKE_PROGRAM.search(cache.read_text(encoding="utf-8", errors="replace"))
+        if cache.parent == folder or named is None or named[1] == toolchain.ninja:
+            continue
+        shutil.rmtree(cache.parent)
+        # What it believes to have done lies beside it.
+        stamps = cache.parent.with_name(cache.parent.name.removesuffix("-build") + "-stamp")
+        shutil.rmtree(stamps, ignore_errors=True)
 
 
 def compile_env(toolchain: Toolchain, folder: Path) -> dict[str, str]:
