@@ -2,12 +2,13 @@
 
     python benchmarks/server_auto.py [--rounds N] [--only miniature|ballast] [--quick]
 
-Every arm has a server of its own, and all of them live as long as the benchmark: each text is asked of all arms, one
-after the other in an order drawn anew, so that what slows the machine meets them alike. A round has texts of its own.
-A ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second are the
-server's own timings of the answer. What the steered one does after its end is not in them: the draft context sees what
-it has yet to see, a plain step's worth of it or 32 tokens. Every arm must give plain decode's tokens, or the text's row
-says where not.
+Every arm has a server of its own, and all of a round live side by side: each text is asked of all arms, one after the
+other in an order drawn anew, so that what slows the machine meets them alike. A round has texts and servers of its own,
+as a process keeps the speed that its memory layout gave it; a second server without MTP says how far two that are equal
+differ. A ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second
+are the server's own timings of the answer. What the steered one does after its end is not in them: the draft context
+sees what it has yet to see, a plain step's worth of it or 32 tokens. Every arm must give plain decode's tokens, or the
+text's row says where not.
 
 A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes
 on as a story (or the other way round); what is drafted is compared with that text, and every arm pays for the grammar.
@@ -41,8 +42,9 @@ from llamacpp_tools.workloads.registry import context_text
 
 LIMIT = 5
 FIXED = (1, 2, 3, 5)
-AUTO, OFF = "auto", "off"
-ARMS = (OFF, *(str(length) for length in FIXED), AUTO)
+AUTO, OFF, AGAIN = "auto", "off", "off again"
+PLAIN = (OFF, AGAIN)
+ARMS = (*PLAIN, *(str(length) for length in FIXED), AUTO)
 BALLAST = Ballast(120_000_000, 0)
 NAME = "server-auto"
 # Ballast, and tokens of an answer: a step of the miniature itself takes half a millisecond.
@@ -114,7 +116,7 @@ def tokens_of(where: str, text: str) -> int:
 
 def flags(arm: str) -> tuple[str, ...]:
     """What an arm adds to the server's command line."""
-    if arm == OFF:
+    if arm in PLAIN:
         return ()
     length = str(LIMIT) if arm == AUTO else arm
     steered = ("--spec-draft-auto",) if arm == AUTO else ()
@@ -154,24 +156,26 @@ def measured(model: Path, n_predict: int, rounds: int, quick: bool) -> list[dict
     """Of each round, by text and arm: what `answered` gives, and of the steered arm how it chose."""
     samples: list[dict[str, Answers]] = []
     chance = random.Random(MEASURED_SEED)
-    with tempfile.TemporaryDirectory() as folder:
-        with servers(model, Path(folder)) as where:
-            for number in range(rounds):
-                found: dict[str, Answers] = {}
+    for number in range(rounds):
+        found: dict[str, Answers] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            with servers(model, Path(folder)) as where:
                 for name, text in texts(n_predict, MEASURED_SEED + number, quick).items():
                     # The model may choose other tokens for a text than the tokenizer does, so not up to its end.
                     most = int(0.85 * tokens_of(where[OFF], text.forced)) if text.forced else n_predict
                     order = chance.sample(ARMS, len(ARMS))
                     found[name] = {arm: answered(where[arm], text, most) for arm in order}
-                samples.append(found)
-                print(f"round {number + 1} of {rounds}", flush=True)
-        # Its first line is of the request that warmed it up.
-        told = TOLD.findall((Path(folder) / AUTO).read_text(errors="replace"))[1:]
-    steered = (answers[AUTO] for found in samples for answers in found.values())
-    for answer, (steps, switches, skipped, why) in zip(steered, told, strict=True):
-        answer |= {
-            "steps_by_length": steps, "switches": int(switches), "not_caught_up_with": int(skipped), "why": why
-        }  # fmt: skip
+            # Its first line is of the request that warmed it up.
+            told = TOLD.findall((Path(folder) / AUTO).read_text(errors="replace"))[1:]
+        for answers, (steps, switches, skipped, why) in zip(found.values(), told, strict=True):
+            answers[AUTO] |= {
+                "steps_by_length": steps,
+                "switches": int(switches),
+                "not_caught_up_with": int(skipped),
+                "why": why,
+            }
+        samples.append(found)
+        print(f"round {number + 1} of {rounds}", flush=True)
     return samples
 
 
@@ -185,7 +189,7 @@ def ratio(mine: list[float], theirs: list[float]) -> dict[str, Any]:
 def row(samples: list[Answers]) -> dict[str, Any]:
     """What the rounds say of one text."""
     tps = {arm: [each[arm]["tps"] for each in samples] for arm in ARMS}
-    fixed = [arm for arm in ARMS if arm != AUTO]
+    fixed = [arm for arm in ARMS if arm not in (AUTO, AGAIN)]
     # As the harness has it: by all rounds together.
     best = max(fixed, key=lambda arm: plain_statistics.geometric_mean(tps[arm]))
     differs = {arm: [_parts(each[arm]["tokens"], each[OFF]["tokens"]) for each in samples] for arm in ARMS}
@@ -195,6 +199,7 @@ def row(samples: list[Answers]) -> dict[str, Any]:
         "best_fixed": best,
         "auto_over_best_fixed": ratio(tps[AUTO], tps[best]),
         "auto_over_off": ratio(tps[AUTO], tps[OFF]),
+        "off_again_over_off": ratio(tps[AGAIN], tps[OFF]),
         "auto_over": {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed},
         "drafted_and_accepted": {
             arm: [sum(each[arm][key] for each in samples) for key in ("drafted", "accepted")] for arm in ARMS
@@ -226,7 +231,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     if options.only and not options.quick and path.exists():
         found = json.loads(path.read_text())["cases"]
-    for case in [options.only] if options.only else CASES:
+    asked = [options.only] if options.only else list(CASES)
+    for case in asked:
         ballast, n_predict = CASES[case]
         most = n_predict // 4 if options.quick else n_predict
         samples = measured(miniature(ballast), most, options.rounds, options.quick)
@@ -256,10 +262,11 @@ def main() -> None:
         (
             f"{case}, {name}",
             f"auto / best fixed ({each['best_fixed']}) {each['auto_over_best_fixed']['ratio']:.3f} "
-            f"{each['auto_over_best_fixed']['interval']}, / off {each['auto_over_off']['ratio']:.3f}",
+            f"{each['auto_over_best_fixed']['interval']}, / off {each['auto_over_off']['ratio']:.3f}, "
+            f"off again / off {each['off_again_over_off']['ratio']:.3f}",
         )
-        for case, about in found.items()
-        for name, each in about["texts"].items()
+        for case in asked
+        for name, each in found[case]["texts"].items()
     ]
     show("--spec-draft-auto through HTTP", rows)
     if not options.quick:
