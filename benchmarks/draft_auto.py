@@ -205,6 +205,7 @@ def _judged(texts: dict[str, list[float]], processes: int) -> dict[str, Any]:
         "best_fixed": best,
         "over_best_fixed": _figures(ratios[best]),
         "over_best_of_the_others": _figures(_by_the_others(tps)),
+        "over_best_fixed_by_text": _by_text(texts[AUTO], texts[best], processes),
         "over_plain": _figures(ratios[PLAIN]),
         "over": {arm: round(ratio.ratio, 4) for arm, ratio in ratios.items()},
     }
@@ -216,6 +217,12 @@ def _by_process(values: list[float], processes: int) -> list[float]:
         math.exp(sum(map(math.log, values[first : first + texts])) / texts)
         for first in range(0, len(values), texts)
     ]
+
+
+def _by_text(ours: list[float], theirs: list[float], processes: int) -> list[float]:
+    """By a process's first, second, … text: the first one finds a controller that knows nothing."""
+    texts = len(ours) // processes
+    return [round(math.exp(_mean_log(ours[at::texts], theirs[at::texts])), 4) for at in range(texts)]
 
 
 def _by_the_others(tps: dict[str, list[float]]) -> Paired:
@@ -294,6 +301,12 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "lowest": round(min(ratios), 4) if ratios else None,
             "median": round(statistics.median(ratios), 4) if ratios else None,
         }
+    steady = [row["over_best_fixed_by_text"] for row in rows if not row["changes"]]
+    first = [each[0] for each in steady]
+    later = [ratio for each in steady for ratio in each[1:]]
+    found["steady places, a process's first text and its later ones, of the best fixed length"] = [
+        round(statistics.median(ratios), 4) if ratios else None for ratios in (first, later)
+    ]
     found["tokens"] = {
         what: sum(row["tokens"][what] for row in rows) for what in (rows[0]["tokens"] if rows else ())
     }
