@@ -13,8 +13,8 @@ text's row says where not.
 A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes
 on as a story (or the other way round); what is drafted is compared with that text, and every arm pays for the grammar.
 
-Without flash attention, as the harness has it (`draft_auto.py`): with it a plain token of the miniature takes longer on
-a CPU, a verification far longer, and drafts hardly pay. That is a case of its own.
+Without flash attention, as the harness has it (`draft_auto.py`). With it, the server's default, no draft length paid on
+the bare miniature: a case of its own.
 """
 
 from __future__ import annotations
