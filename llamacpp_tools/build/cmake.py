@@ -17,6 +17,7 @@ from llamacpp_tools.errors import CheckFailed
 Progress = Callable[[int, int, str], None]
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] (.*)$")
+_COMMIT_DIGITS = "12"
 _MAKE_PROGRAM = re.compile(r"^CMAKE_MAKE_PROGRAM:\w+=(.*)$", re.M)
 
 
@@ -99,8 +100,10 @@ def _forget_other_ninja(toolchain: Toolchain, folder: Path) -> None:
 def compile_env(toolchain: Toolchain, folder: Path) -> dict[str, str]:
     """The environment of cmake and ninja.
 
-    ccache sees paths relative to the build's folder, so stock and patched trees share what is equal.
+    ccache sees paths relative to the build's folder, so stock and patched trees share what is equal. How many digits
+    of the commit upstream writes into its libraries does not hang on how many objects git holds.
     """
+    count = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
     return (
         os.environ
         | toolchain.env
@@ -109,6 +112,9 @@ def compile_env(toolchain: Toolchain, folder: Path) -> dict[str, str]:
             "CCACHE_NOHASHDIR": "1",
             "NINJA_STATUS": "[%f/%t] ",
             "CLICOLOR_FORCE": "0",
+            "GIT_CONFIG_COUNT": str(count + 1),
+            f"GIT_CONFIG_KEY_{count}": "core.abbrev",
+            f"GIT_CONFIG_VALUE_{count}": _COMMIT_DIGITS,
             "LC_ALL": "C",
         }
     )

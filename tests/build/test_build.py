@@ -12,8 +12,16 @@ import pytest
 
 from llamacpp_tools.build import manifest, toolchain
 from llamacpp_tools.build.build import build
+from llamacpp_tools.build.cmake import compile_targets, configure
 from llamacpp_tools.build.manifest import Build
-from llamacpp_tools.build.options import TOOL_TARGETS, BuildOptions, build_key, build_name, split_name
+from llamacpp_tools.build.options import (
+    TOOL_TARGETS,
+    BuildOptions,
+    build_key,
+    build_name,
+    native_dir,
+    split_name,
+)
 from llamacpp_tools.build.proof import Proof, prove
 from llamacpp_tools.errors import CheckFailed, MissingTool
 from llamacpp_tools.files import sha256_file
@@ -59,6 +67,19 @@ def test_a_build_that_lost_a_file_is_not_found_and_is_finished_again(patched: Bu
     assert done.returncode == 0, done.stderr
     again = manifest.find("cpu", before.variant).manifest
     assert (again.layout_sha256, again.libraries) == (before.layout_sha256, before.libraries)
+
+
+@pytest.mark.build
+def test_a_library_is_the_same_in_another_folder_and_without_ccache(patched: Build, tmp_path: Path) -> None:
+    (tmp_path / "src").symlink_to((patched.path.parent / "src").resolve())
+    (tmp_path / "native").symlink_to(native_dir())
+    tools = dataclasses.replace(toolchain.require("cpu"), ccache=None)
+    configure(tools, tmp_path / "native", tmp_path / "src", tmp_path / "out", patched.manifest.cmake_options)
+    compile_targets(tools, tmp_path / "out", ["ggml-base"], lambda *_: None)
+    (there,) = [each for each in patched.manifest.libraries if "libggml-base" in each.path]
+    here = tmp_path / there.path
+    assert sha256_file(here) == there.sha256
+    assert str(tmp_path).encode() not in here.read_bytes()
 
 
 @pytest.mark.build
