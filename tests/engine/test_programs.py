@@ -85,11 +85,14 @@ def test_llama_server_answers_the_same_200_tokens_and_counts_the_same_drafts(
     assert (counts[1] > 80) == bool(n_max)
 
 
-def test_llama_server_draws_the_same_tokens_from_the_same_seed(probe: Probe, patched: Build) -> None:
+def test_llama_server_draws_the_same_tokens_from_the_same_seed(
+    probe: Probe, patched: Build, miniature_f32: Path
+) -> None:
     drawn = {"seed": 7, "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
-    theirs = served(patched, miniature(), n_predict=120, **drawn)
+    theirs = served(patched, miniature_f32, "-ctk", "f32", "-ctv", "f32", n_predict=120, **drawn)
     ours, greedy = (
-        probe(patched, miniature(), text=PROMPT, n_predict=120, sampling=how) for how in (drawn, None)
+        probe(patched, miniature_f32, text=PROMPT, n_predict=120, sampling=how, type_k="f32", type_v="f32")
+        for how in (drawn, None)
     )
     assert theirs["tokens"] == ours["tokens"].tolist() != greedy["tokens"].tolist()
 
