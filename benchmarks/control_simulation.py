@@ -5,7 +5,8 @@ it would be accepted; made-up ones are steady, switching, drifting and taking tu
 spite: all is accepted until it drafts long, then nothing. In another one the machine is slow at first, as a process is;
 it stands apart, as does the machine on which catching up takes more than the account earns. So do machines with moods:
 several texts one after the other while they go at half their speed for a while and stall now and then, told by what the
-same steps take in quiet, as there is no other way to say what the choice was worth. For each the speed against
+same steps take in quiet, as there is no other way to say what the choice was worth, and once more with every length
+timed before the first text (`engine.profile`). For each the speed against
 the best fixed length in hindsight (the same length for all texts of a kind) and against plain decode. Writes
 `control-simulation.json`.
 
@@ -22,7 +23,8 @@ from typing import Any
 from common import ROOT, machine, show, write_result
 
 from llamacpp_tools.engine.control import Control
-from llamacpp_tools.engine.rehearsal import Machine, best_fixed, made_up, rehearse
+from llamacpp_tools.engine.profile import room
+from llamacpp_tools.engine.rehearsal import Machine, best_fixed, made_up, profiled, rehearse
 from llamacpp_tools.engine.trace import runs as runs_of
 from llamacpp_tools.results import document
 
@@ -39,6 +41,8 @@ DEAR = "catching up is dear"
 COLD = "hardly a draft survives, and the first eight steps take twice as long"
 # Texts of a controller, and what befalls the machine meanwhile: chance of another pace and of a stall, and the noise.
 IN_A_ROW = 4
+# Seeds that no text has.
+OTHER = 1000
 MOODY = {
     "another pace every 30 steps": (1 / 30, 0.02, 0.1),
     "another pace every 200 steps": (1 / 200, 0.02, 0.1),
@@ -78,7 +82,11 @@ def main() -> None:
         for mood in MOODY
         for where, quiet in QUIET.items()
     ]
-    summary = {**_summary(rows), "machines with moods": _moody(moody)}
+    summary = {
+        **_summary(rows),
+        "machines with moods": _moody(moody),
+        "machines with moods, profiled": _moody([row["profiled"] for row in moody]),
+    }
     path = write_result(
         "control-simulation",
         {"what": __doc__, "summary": summary, "rows": rows, "moody": moody, "machine": machine()},
@@ -160,21 +168,33 @@ def _in_a_row(chance: float, mood: str, where: str, quiet: Machine) -> dict[str,
     """Texts of a controller, one after the other: quiet time of the best fixed length for all over its own, by text."""
     moods, stalls, noise = MOODY[mood]
     box = dataclasses.replace(quiet, moods=moods, stalls=stalls, noise=noise, change=0.1)
-    over: list[list[float]] = []
+    over: dict[bool, list[list[float]]] = {False: [], True: []}
     for seed in range(SEEDS):
-        control = Control(box.limit)
         texts = [made_up(lambda *_: chance, TOKENS, IN_A_ROW * seed + number) for number in range(IN_A_ROW)]
         fixed = [[rehearse(n, runs, quiet, seed).ms for runs in texts] for n in range(box.limit + 1)]
-        best, over_each = min(fixed, key=sum), []
-        for number, runs in enumerate(texts):
-            control.begin()
-            over_each.append(best[number] / rehearse(control, runs, box, IN_A_ROW * seed + number).quiet_ms)
-        over.append(over_each)
-    first, later = [each[0] for each in over], [ratio for each in over for ratio in each[1:]]
+        best = min(fixed, key=sum)
+        for known, found in over.items():
+            control, over_each = Control(box.limit), []
+            if known:
+                other = made_up(lambda *_: chance, room(box.limit), OTHER + seed)
+                profiled(control, other, box, OTHER + seed)
+            for number, runs in enumerate(texts):
+                control.begin()
+                went = rehearse(control, runs, box, IN_A_ROW * seed + number)
+                over_each.append(best[number] / went.quiet_ms)
+            found.append(over_each)
     return {
         "text": f"steady {chance}",
         "machine": where,
         "mood": mood,
+        **_first_and_later(over[False]),
+        "profiled": _first_and_later(over[True]),
+    }
+
+
+def _first_and_later(over: list[list[float]]) -> dict[str, float]:
+    first, later = [each[0] for each in over], [ratio for each in over for ratio in each[1:]]
+    return {
         "first": round(statistics.fmean(first), 4),
         "first_lowest": round(min(first), 4),
         "later": round(statistics.fmean(later), 4),

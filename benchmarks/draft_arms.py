@@ -2,8 +2,8 @@
 
 One process holds a session for each arm. They generate the same texts, a block of tokens each in turns, so that
 whatever slows the machine meets all of them. The first text of a process finds a controller that knows nothing, the
-others one that has seen a text, as in a server. `draft_auto.py` runs this module for a few texts in a process of its
-own:
+others one that has seen a text, as in a server. Another arm that steers itself had every length timed before the first
+text (`Session.profile`), on another text. `draft_auto.py` runs this module for a few texts in a process of its own:
 
     python benchmarks/draft_arms.py '{"place": {…}, "first": 0, "texts": 3}'
 """
@@ -16,6 +16,7 @@ import itertools
 import json
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,11 +41,14 @@ from llamacpp_tools.workloads.cut import TURN_TOKENS, Tokenize, context_tokens
 
 LIMIT = 8
 FIXED = (1, 2, 3, 5, 8)
-PLAIN, AUTO = "plain", "auto"
+PLAIN, AUTO, PROFILED = "plain", "auto", "profiled"
 FIXED_ARMS = (PLAIN, *map(str, FIXED))
-ARMS = (*FIXED_ARMS, AUTO)
+STEERED = (AUTO, PROFILED)
+ARMS = (*FIXED_ARMS, *STEERED)
 # What the miniature was not taught: the pages of this tree's own documents, from a place that the seed draws.
 PAGES = "pages"
+# What is profiled on, with a seed that no text of a place has.
+PROFILE_KIND = "factual"
 # Tokens that an arm generates before the next one has its turn: few beside what the machine's pace changes over, many
 # beside the first, whose step finds the caches cold.
 BLOCK = 64
@@ -140,22 +144,22 @@ def measure(place: Place, first: int, texts: int) -> dict[str, Any]:
         arm: Session(library, path, SessionOptions(options, n_max=_n_max(arm), ignore_eos=True))
         for arm in ARMS
     }
-    control = NativeControl(library, LIMIT)
+    controls = {arm: NativeControl(library, LIMIT) for arm in STEERED}
     tokenize = sessions[PLAIN].model.tokenize
     _once(sessions, tokenize)
+    profile_ns = _profiled(sessions[PROFILED], place, controls[PROFILED])
     # As in `engine.generate.go_on`: there is nothing to find, and looking takes milliseconds of a step.
     gc.disable()
     tps: dict[str, list[float]] = {arm: [] for arm in ARMS}
     turn_ns = {arm: [0.0] * place.parts for arm in ARMS}
-    length_ns: Counter[int] = Counter()
-    why_ns: Counter[int] = Counter()
-    changes = 0
+    did = {arm: Did() for arm in STEERED}
     tokens = {"texts": 0, "as plain decode": 0, "from a near tie on": 0, "otherwise": 0}
     for text in range(first, first + texts):
         prompts = place.prompts(text, tokenize)
-        control.begin()
+        for control in controls.values():
+            control.begin()
         runs = place.runs(text, sessions[str(LIMIT)], prompts[0])
-        arms = {arm: Arm(arm, sessions[arm], control if arm == AUTO else None, runs) for arm in ARMS}
+        arms = {arm: Arm(arm, sessions[arm], controls.get(arm), runs) for arm in ARMS}
         done = _in_turns(arms, prompts, place.n_predict, text)
         for arm, turns in done.items():
             tps[arm].append(
@@ -163,25 +167,48 @@ def measure(place: Place, first: int, texts: int) -> dict[str, Any]:
             )
             for at, ns in enumerate(_token_ns(turns, place.parts)):
                 turn_ns[arm][at] += ns
-        for turn in done[AUTO]:
-            lengths = turn.step_drafted
-            changes += sum(a != b for a, b in itertools.pairwise(lengths))
-            for length, why, ns in zip(lengths, turn.step_why, turn.step_ns, strict=True):
-                length_ns[length] += ns
-                why_ns[why] += ns
+        for arm in STEERED:
+            for turn in done[arm]:
+                did[arm].add(turn)
         if not runs:
-            tokens["texts"] += 1
-            tokens[_agree(done[PLAIN], done[AUTO])] += 1
+            for arm in STEERED:
+                tokens["texts"] += 1
+                tokens[_agree(done[PLAIN], done[arm])] += 1
     for session in sessions.values():
         session.close()
     return {
         "decode_tps": tps,
         "turn_ns": turn_ns,
-        "length_ns": length_ns,
-        "why_ns": why_ns,
         "tokens": tokens,
-        "other": {"control_ns": control.own_ns, "changes": changes},
+        "profile_ns": profile_ns,
+        "did": {arm: each.told(controls[arm].own_ns) for arm, each in did.items()},
     }
+
+
+@dataclasses.dataclass
+class Did:
+    """What an arm that steers itself did.
+
+    Attributes:
+        length_ns, why_ns: time by draft length and by reason.
+        changes: of length.
+    """
+
+    length_ns: Counter[int] = dataclasses.field(default_factory=Counter)
+    why_ns: Counter[int] = dataclasses.field(default_factory=Counter)
+    changes: int = 0
+
+    def add(self, turn: Generation) -> None:
+        """A turn more."""
+        self.changes += sum(a != b for a, b in itertools.pairwise(turn.step_drafted))
+        for length, why, ns in zip(turn.step_drafted, turn.step_why, turn.step_ns, strict=True):
+            self.length_ns[length] += ns
+            self.why_ns[why] += ns
+
+    def told(self, control_ns: int) -> dict[str, dict[Any, int]]:
+        """All of it, and what its rules took."""
+        other = {"control_ns": control_ns, "changes": self.changes}
+        return {"length_ns": self.length_ns, "why_ns": self.why_ns, "other": other}
 
 
 def _token_ns(turns: list[Generation], parts: int) -> list[float]:
@@ -199,7 +226,7 @@ def _token_ns(turns: list[Generation], parts: int) -> list[float]:
 
 
 def _n_max(arm: str) -> int | None:
-    return None if arm == PLAIN else LIMIT if arm == AUTO else int(arm)
+    return None if arm == PLAIN else LIMIT if arm in STEERED else int(arm)
 
 
 class Arm:
@@ -246,6 +273,14 @@ def _once(sessions: dict[str, Session], tokenize: Any) -> None:
     prompt = prompt_tokens("factual", 256, tokenize, MEASURED_SEED - 1)
     for session in sessions.values():
         session.run(prompt, 48)
+
+
+def _profiled(session: Session, place: Place, control: NativeControl) -> int:
+    """Have every length timed at the place's depth on a text that is not the place's; the time that took, in ns."""
+    prompt = prompt_tokens(PROFILE_KIND, place.depth, session.model.tokenize, MEASURED_SEED - 1)
+    begun = time.perf_counter_ns()
+    session.profile(prompt, control)
+    return time.perf_counter_ns() - begun
 
 
 def _agree(plain: list[Generation], auto: list[Generation]) -> str:

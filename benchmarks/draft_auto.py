@@ -5,7 +5,8 @@ session for plain decode, one for each fixed length, and one that steers itself.
 of tokens each in turns, so that whatever slows the machine meets all of them. The first text of a process finds a
 controller that knows nothing, the others one that has seen a text, as in a server. A process keeps the speed that its
 memory layout gave each session, so a place is measured in several, one after the other, and what its texts give
-together is one value of each: the figure is their median, the interval is over them.
+together is one value of each: the figure is their median, the interval is over them. A second session that steers
+itself had every length timed before the first text (`Session.profile`): its figures stand under `profiled`.
 
 The kinds differ little in what pays as the miniature itself writes them. So there are texts that are given as well, a
 log that goes on as pages of this tree's documents, which the miniature was not taught, and the other way round: what
@@ -35,7 +36,7 @@ from typing import Any
 
 import draft_arms
 from common import ROOT, machine, show, write_result
-from draft_arms import ARMS, AUTO, FIXED_ARMS, PAGES, PLAIN, Place
+from draft_arms import ARMS, AUTO, FIXED_ARMS, PAGES, PLAIN, PROFILED, STEERED, Place
 
 from llamacpp_tools.engine.control import REASONS, Why
 from llamacpp_tools.results.statistics import Paired, paired
@@ -145,10 +146,8 @@ def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> di
         arm: [sum(part["turn_ns"][arm][turn] for part in parts) for turn in range(place.parts)]
         for arm in FIXED_ARMS
     }
-    length_ns, why_ns, tokens, other = (
-        _added(part[what] for part in parts) for what in ("length_ns", "why_ns", "tokens", "other")
-    )
-    total = sum(length_ns.values())
+    did = {arm: _did([part["did"][arm] for part in parts], processes * texts) for arm in STEERED}
+    plain_ns = 1e9 / statistics.median(tps[PLAIN])
     return {
         "place": f"{name}, depth {depth}, {workload}",
         "changes": place.parts > 1,
@@ -157,10 +156,23 @@ def _row(name: str, depth: int, workload: str, texts: int, processes: int) -> di
         "processes": processes,
         **_judged(tps, processes),
         "decode_tps": tps,
-        "tokens": tokens,
+        "tokens": _added(part["tokens"] for part in parts),
         "best_by_turn_over_best": _ceiling(turn_ns),
+        **did[AUTO],
+        "did_profiled": did[PROFILED],
+        "profile_plain_steps": round(statistics.median(part["profile_ns"] for part in parts) / plain_ns),
+    }
+
+
+def _did(parts: list[dict[str, dict[str, int]]], texts: int) -> dict[str, Any]:
+    """What an arm that steers itself did in all of its processes."""
+    length_ns, why_ns, other = (
+        _added(part[what] for part in parts) for what in ("length_ns", "why_ns", "other")
+    )
+    total = sum(length_ns.values())
+    return {
         "control_share": round(other["control_ns"] / total, 4),
-        "changes_per_text": round(other["changes"] / (processes * texts), 1),
+        "changes_per_text": round(other["changes"] / texts, 1),
         "time_share": {length: round(ns / total, 4) for length, ns in sorted(length_ns.items())},
         "time_by_reason": {
             REASONS[Why(int(why))]: round(ns / total, 4) for why, ns in sorted(why_ns.items())
@@ -197,18 +209,33 @@ def _earlier() -> list[dict[str, Any]]:
 def _judged(texts: dict[str, list[float]], processes: int) -> dict[str, Any]:
     # The texts of one process have its luck in common: together they are one value.
     tps = {arm: _by_process(values, processes) for arm, values in texts.items()}
-    over = {arm: paired(tps[AUTO], tps[arm]) for arm in ARMS if arm != AUTO}
-    ratios = {arm: ratio for arm, ratio in over.items() if ratio is not None}
     # By all texts together: the length that an owner would have set for this place, had they known.
-    best = min(ratios, key=lambda arm: _mean_log(tps[AUTO], tps[arm]))
+    best = max(FIXED_ARMS, key=lambda arm: sum(map(math.log, tps[arm])))
+    found = {"best_fixed": best, **_against(AUTO, best, tps, texts, processes)}
+    if PROFILED in texts:
+        over_auto = _figures(_paired(tps[PROFILED], tps[AUTO]))
+        found["profiled"] = {**_against(PROFILED, best, tps, texts, processes), "over_auto": over_auto}
+    return found
+
+
+def _against(
+    ours: str, best: str, tps: dict[str, list[float]], texts: dict[str, list[float]], processes: int
+) -> dict[str, Any]:
+    """One of the arms that steer themselves against the fixed ones."""
+    over = {arm: _paired(tps[ours], tps[arm]) for arm in FIXED_ARMS}
     return {
-        "best_fixed": best,
-        "over_best_fixed": _figures(ratios[best]),
-        "over_best_of_the_others": _figures(_by_the_others(tps)),
-        "over_best_fixed_by_text": _by_text(texts[AUTO], texts[best], processes),
-        "over_plain": _figures(ratios[PLAIN]),
-        "over": {arm: round(ratio.ratio, 4) for arm, ratio in ratios.items()},
+        "over_best_fixed": _figures(over[best]),
+        "over_best_of_the_others": _figures(_by_the_others(ours, tps)),
+        "over_best_fixed_by_text": _by_text(texts[ours], texts[best], processes),
+        "over_plain": _figures(over[PLAIN]),
+        "over": {arm: round(ratio.ratio, 4) for arm, ratio in over.items()},
     }
+
+
+def _paired(ours: list[float], theirs: list[float]) -> Paired:
+    found = paired(ours, theirs)
+    assert found is not None
+    return found
 
 
 def _by_process(values: list[float], processes: int) -> list[float]:
@@ -225,23 +252,18 @@ def _by_text(ours: list[float], theirs: list[float], processes: int) -> list[flo
     return [round(math.exp(_mean_log(ours[at::texts], theirs[at::texts])), 4) for at in range(texts)]
 
 
-def _by_the_others(tps: dict[str, list[float]]) -> Paired:
+def _by_the_others(ours: str, tps: dict[str, list[float]]) -> Paired:
     """Each process's texts against the fixed length that was best in the others: what an owner can know before.
 
     The best in hindsight is also the luckiest of those that are as good, and the more so the fewer the texts.
     """
-    processes = range(len(tps[AUTO]))
+    processes = range(len(tps[ours]))
 
     def best(but: int) -> str:
         others = [each for each in processes if each != but] or [but]
-        return max(
-            (arm for arm in tps if arm != AUTO),
-            key=lambda arm: sum(math.log(tps[arm][each]) for each in others),
-        )
+        return max(FIXED_ARMS, key=lambda arm: sum(math.log(tps[arm][each]) for each in others))
 
-    found = paired(tps[AUTO], [tps[best(each)][each] for each in processes])
-    assert found is not None
-    return found
+    return _paired(tps[ours], [tps[best(each)][each] for each in processes])
 
 
 def _mean_log(ours: list[float], theirs: list[float]) -> float:
@@ -260,6 +282,18 @@ def _figures(found: Paired) -> dict[str, Any]:
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    profiled = [{**row, **row["profiled"]} for row in rows if "profiled" in row]
+    return {
+        **_reached(rows),
+        "profiled before the first text": _reached(profiled),
+        "the same places, not profiled": _reached([row for row in rows if "profiled" in row]),
+        "tokens": {
+            what: sum(row["tokens"][what] for row in rows) for what in (rows[0]["tokens"] if rows else ())
+        },
+    }
+
+
+def _reached(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many places reach each goal, by the ratio and by its interval, and the lowest ratio."""
     found: dict[str, Any] = {}
     for goal, at_least, key, which in (
@@ -307,19 +341,19 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found["steady places, a process's first text and its later ones, of the best fixed length"] = [
         round(statistics.median(ratios), 4) if ratios else None for ratios in (first, later)
     ]
-    found["tokens"] = {
-        what: sum(row["tokens"][what] for row in rows) for what in (rows[0]["tokens"] if rows else ())
-    }
     return found
 
 
 def _words(row: dict[str, Any]) -> str:
     best, plain = row["over_best_fixed"], row["over_plain"]
     low, high = best["interval"] or (best["ratio"], best["ratio"])
-    return (
+    said = (
         f"{best['ratio']:.3f} ({low:.3f} to {high:.3f}) of the best fixed ({row['best_fixed']}),"
         f" {plain['ratio']:.3f} of plain decode"
     )
+    if "profiled" in row:
+        said += f"; profiled {row['profiled']['over_best_fixed']['ratio']:.3f}"
+    return said
 
 
 if __name__ == "__main__":

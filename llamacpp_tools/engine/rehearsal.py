@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llamacpp_tools.engine.control import Control
+from llamacpp_tools.engine.control import Chooser
+from llamacpp_tools.engine.profile import PASSES, Turns, passes
 
 # Plain steps for which a machine stays as fast as it is.
 _TURN = 60
@@ -72,7 +73,9 @@ class Rehearsal:
         return 1e3 * self.n_tokens / self.ms
 
 
-def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, seed: int = 0) -> Rehearsal:
+def rehearse(
+    steering: Chooser | int, runs: Sequence[int], machine: Machine, seed: int = 0, most: int | None = None
+) -> Rehearsal:
     """Generate the text that `runs` tells of.
 
     Args:
@@ -80,6 +83,7 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
         runs: for each token, how many drafted after it would be accepted.
         machine: what steps cost.
         seed: of the noise.
+        most: steps to take; None for as many as the text has.
     """
     rng = random.Random(seed)
     plain = machine.step_ms[0]
@@ -87,7 +91,7 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
     at = waiting = n_tokens = n_steps = 0
     before: int | None = None
     mood, quiet_ms = 1, 0.0
-    while at < len(runs):
+    while at < len(runs) and n_steps != most:
         length = steering if isinstance(steering, int) else steering.choose()
         accepted = min(length, runs[at])
         draft = length * machine.draft * plain
@@ -106,7 +110,7 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
         before = length
         if length:
             # The block never sees the older ones.
-            seen = min(waiting, steering.catch_up) if isinstance(steering, Control) else waiting
+            seen = waiting if isinstance(steering, int) else min(waiting, steering.catch_up)
             draft += seen * machine.catch_up * plain
             waiting = 0
         else:
@@ -124,6 +128,21 @@ def rehearse(steering: Control | int, runs: Sequence[int], machine: Machine, see
     ns = sum(shares.values())
     share = {length: part / ns for length, part in sorted(shares.items())}
     return Rehearsal(n_tokens, ns / 1e6, share, quiet_ms)
+
+
+def profiled(control: Chooser, runs: Sequence[int], machine: Machine, seed: int = 0) -> None:
+    """Let a controller hear what every length takes, as before a first text (`profile.profile`).
+
+    Args:
+        control: knows what lengths cost afterwards, and begins a text.
+        runs: a text that no pass comes to the end of (`profile.room`).
+        machine: what steps cost.
+        seed: of the noise.
+    """
+    control.begin()
+    for number, lengths in enumerate(passes(machine.limit)):
+        rehearse(Turns(control, lengths), runs, machine, PASSES * seed + number, len(lengths))
+    control.begin()
 
 
 def made_up(chance: Callable[[int, int], float], n: int, seed: int, limit: int = 16) -> list[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamacpp_tools.closing import Closing
+from llamacpp_tools.engine import profile
 from llamacpp_tools.engine.bisect import AS_USUAL, Bisect
 from llamacpp_tools.engine.context import Context, ContextOptions
 from llamacpp_tools.engine.control import Chooser
@@ -225,6 +226,31 @@ class Session(Closing):
             control = self.new_control()
         with interruptible(self.model.library):
             return go_on(self._decoder, filled, limits, self.model.library.ffi, tick, control)
+
+    def profile(self, prompt: str | Sequence[int], control: Chooser | None = None) -> None:
+        """Time drafts of every length after `prompt`, so that the first text finds a controller that knows them.
+
+        It takes `n_max + 1` times 16 steps and four prefills of the prompt, which may be a short one: what a length
+        costs beside a plain step changes little with the depth, and is kept up to date (see `engine.profile`).
+
+        Args:
+            prompt: text, or token ids; at least one token.
+            control: what is told; None for the one that `generate` asks.
+
+        Raises:
+            BadInput: the session is not `auto` and no control is given, the prompt is empty, or the context is too
+                small for it and the drafts.
+            LltError: a decode failed.
+        """
+        n_max, control = self.options.n_max or 0, control or self._control
+        if control is None or not n_max:
+            raise BadInput(
+                "there is nothing to profile: the session does not choose the length of drafts (auto)"
+            )
+        tokens = self.model.tokenize(prompt, add_special=True) if isinstance(prompt, str) else list(prompt)
+        self._check(tokens, profile.room(n_max), ())
+        with interruptible(self.model.library):
+            profile.profile(self._decoder, tokens, control, n_max, self.model.library.ffi)
 
     def add(self, filled: Filled, done: Generation, tokens: Sequence[int]) -> Filled:
         """Prefill `tokens` after a generation, as a conversation's next turn; what stands there then.

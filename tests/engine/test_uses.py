@@ -86,9 +86,10 @@ def test_a_stream_gives_the_text_piece_by_piece(use: Use) -> None:
 
 
 @pytest.mark.parametrize("model", ["tiny", "miniature"])
-def test_a_steered_draft_length_gives_the_text_of_plain_decode(use: Use, model: str) -> None:
+@pytest.mark.parametrize("arm", ["auto", "profiled"])
+def test_a_steered_draft_length_gives_the_text_of_plain_decode(use: Use, arm: str, model: str) -> None:
     found = use("steered", miniature() if model == "miniature" else None)
-    plain, auto, none = found["plain"], found["auto"], found["none"]
+    plain, auto, none = found["plain"], found[arm], found["none"]
     assert plain["texts"][0] == plain["texts"][1]
     assert none["texts"] == plain["texts"]
     for text, wanted, ties in zip(auto["texts"], plain["texts"], plain["ties"], strict=True):
@@ -101,6 +102,15 @@ def test_a_steered_draft_length_gives_the_text_of_plain_decode(use: Use, model: 
     assert auto["why"] and none["why"]
     assert 0 in auto["drafted"] and max(auto["drafted"]) <= 6
     assert max(auto["drafted"]) >= 1
+    # Plain steps are timed in the first text that is generated, or were before it.
+    assert (auto["calibrated"][0] == 0) == (arm == "profiled")
+
+
+def test_a_profile_is_refused_where_there_is_nothing_to_choose_or_no_room(use: Use) -> None:
+    found = use("unprofiled", miniature())
+    assert "does not choose the length of drafts" in found["fixed"]
+    assert "empty" in found["empty"]
+    assert "do not fit into a context of 1024" in found["long"]
 
 
 def test_a_step_that_is_steered_within_its_call_does_what_the_rules_say(use: Use) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from llamacpp_tools.build.manifest import load
 from llamacpp_tools.engine import Context, ContextOptions, Model, Recipe, Sampling, Session, SessionOptions
 from llamacpp_tools.engine.bisect import Bisect
-from llamacpp_tools.engine.control import Control
+from llamacpp_tools.engine.control import Control, Why
 from llamacpp_tools.engine.decode import PlainDecoder
 from llamacpp_tools.engine.native_control import NativeControl
 from llamacpp_tools.engine.sampling import Sampler
@@ -81,15 +81,19 @@ def steered(library: Library, path: Path) -> Any:
     for name, options in (
         ("plain", SessionOptions(EXACT)),
         ("auto", SessionOptions(EXACT, n_max=6, auto=True)),
+        ("profiled", SessionOptions(EXACT, n_max=6, auto=True)),
         ("none", SessionOptions(EXACT, n_max=0)),
     ):
         with Session(library, path, options) as session:
-            texts, ties = [], []
+            texts, ties, calibrated = [], [], []
+            if name == "profiled":
+                session.profile(PROMPT)
             for _ in range(2):
                 stream = session.generate(PROMPT, 150)
                 list(stream)
                 texts.append(stream.done.tokens)
                 ties.append(stream.done.ties)
+                calibrated.append(stream.done.step_why.count(Why.CALIBRATE))
             control = session.new_control()
             prompt = prompt_tokens("narrative", 200, session.model.tokenize, MEASURED_SEED)
             more = prompt_tokens("maintenance_log", 100, session.model.tokenize, MEASURED_SEED)
@@ -103,9 +107,22 @@ def steered(library: Library, path: Path) -> Any:
                 "next": [second.tokens[0], whole.token],
                 "drafted": sorted({*first.step_drafted, *second.step_drafted}),
                 "why": len(first.step_why) == len(first.step_ns) if options.auto else first.step_why == (),
-                "n_max": first.n_max,
+                "n_max": first.n_max, "calibrated": calibrated,
             }  # fmt: skip
     return found
+
+
+def unprofiled(library: Library, path: Path) -> Any:
+    """What a profile is refused for."""
+    with (
+        opened(library, path, 3) as fixed,
+        Session(library, path, SessionOptions(SMALL, n_max=6, auto=True)) as auto,
+    ):
+        return {
+            "fixed": refused(lambda: fixed.profile(PROMPT)),
+            "empty": refused(lambda: auto.profile([])),
+            "long": refused(lambda: auto.profile([1] * 950)),
+        }
 
 
 def turns(library: Library, path: Path) -> Any:
