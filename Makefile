@@ -58,6 +58,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/small_graphs.py
 	$(BIN)/python benchmarks/draft_auto.py
 	$(BIN)/python benchmarks/server_auto.py
+	$(BIN)/python benchmarks/server_beside.py
 	$(BIN)/python benchmarks/near_ties.py
 	$(BIN)/python benchmarks/catch_up.py
 

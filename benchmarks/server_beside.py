@@ -1,0 +1,123 @@
+"""`--spec-draft-auto` for a long answer while short requests come and go beside it.
+
+    python benchmarks/server_beside.py [--rounds N]
+
+A server with two slots writes a long answer in one of them; the other one has a short request, another one soon after,
+and so on. So the number of answers that are decoded together changes all the time, and steps hold parts of
+prompts. Each arm (no MTP, a fixed draft length, the steered one) has a server of its own, one at a time, in an order
+drawn anew for each round: with all of them side by side, the requests of one would be the load of another. What counts
+is the speed of the long answer by the server's own clock. A ratio is the median of the rounds' ratios with its 95 %
+interval (t on their logarithms). Writes `server-beside.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import statistics
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from common import ROOT, machine, show, write_result
+from server import completion, llama_server
+from server_auto import AUTO, OFF, flags, ratio
+
+from llamacpp_tools.build.manifest import find
+from llamacpp_tools.models.ballast import Ballast
+from llamacpp_tools.models.miniature import SHA256, miniature
+from llamacpp_tools.threads import auto_threads
+from llamacpp_tools.workloads import MEASURED_SEED, prompt_text
+
+NAME = "server-beside"
+ARMS = (OFF, "1", "3", "5", AUTO)
+# So heavy that drafts pay.
+BALLAST = Ballast(240_000_000, 0)
+LONG, SHORT = 600, 6
+PROMPT_CHARS, SHORT_CHARS = 1500, 300
+# From the end of a short request to the next one.
+GAP_S = 0.15
+STEPS = re.compile(r"draft auto = steps by length \((.*?)\)")
+
+
+def answered(arm: str, seed: int, log: Path) -> dict[str, Any]:
+    """The long answer of one arm: its speed, tokens, the short requests beside it, and how drafts were chosen."""
+    size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()), "-np", "2")
+    long = prompt_text("maintenance_log", PROMPT_CHARS, seed)
+    short = prompt_text("narrative", 40 * SHORT_CHARS, seed)
+    done, found, asked = threading.Event(), {}, 0
+
+    def ask() -> None:
+        try:
+            found.update(completion(where, long, LONG, id_slot=0))
+        finally:
+            done.set()
+
+    with llama_server(find(), miniature(BALLAST), *size, *flags(arm), log=log) as where:
+        asker = threading.Thread(target=ask)
+        asker.start()
+        while not done.wait(GAP_S):
+            at = asked * SHORT_CHARS % (39 * SHORT_CHARS)
+            completion(where, short[at : at + SHORT_CHARS], SHORT, id_slot=1)
+            asked += 1
+        asker.join()
+    timings = found["timings"]
+    steps = STEPS.findall(log.read_text(errors="replace"))
+    return {
+        "tps": (timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3,
+        "tokens": found["tokens"],
+        "short_requests": asked,
+        # That of the long answer has the most.
+        "steps_by_length": max(steps, key=_count, default=None),
+    }
+
+
+def _count(steps: str) -> int:
+    return sum(int(each.split(": ")[1]) for each in steps.split(", "))
+
+
+def main() -> None:
+    """Measure all rounds and write what came of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=6)
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds is 1 at least")
+    facts, chance = machine(), random.Random(MEASURED_SEED)
+    rounds: list[dict[str, dict[str, Any]]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.rounds):
+            order = chance.sample(ARMS, len(ARMS))
+            rounds.append({arm: answered(arm, MEASURED_SEED + number, Path(folder) / arm) for arm in order})
+            print(f"round {number + 1} of {options.rounds}", flush=True)
+    tps = {arm: [each[arm]["tps"] for each in rounds] for arm in ARMS}
+    fixed = [arm for arm in ARMS if arm != AUTO]
+    best = max(fixed, key=lambda arm: statistics.geometric_mean(tps[arm]))
+    over = {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed}
+    result = {
+        "what": "tokens per second of a long answer beside short requests, by draft length, fixed and steered",
+        "model_sha256": SHA256,
+        "ballast": {"weights": BALLAST.weights, "kv": BALLAST.kv},
+        "tps": {arm: [round(value, 2) for value in values] for arm, values in tps.items()},
+        "best_fixed": best,
+        "auto_over_best_fixed": over[best],
+        "auto_over": over,
+        "short_requests": {arm: [each[arm]["short_requests"] for each in rounds] for arm in ARMS},
+        # Sequences decoded together round otherwise than alone: tokens may part at a near tie.
+        "tokens_as_off": {
+            arm: [each[arm]["tokens"] == each[OFF]["tokens"] for each in rounds] for arm in ARMS
+        },
+        "auto_chose": [each[AUTO]["steps_by_length"] for each in rounds],
+        "machine": facts,
+    }
+    path = write_result(NAME, result)
+    rows = [(f"auto / {arm}", f"{each['ratio']:.3f} {each['interval']}") for arm, each in over.items()]
+    show(str(path.relative_to(ROOT)), rows)
+
+
+if __name__ == "__main__":
+    main()
