@@ -230,8 +230,8 @@ class Session(Closing):
     def profile(self, prompt: str | Sequence[int], control: Chooser | None = None) -> None:
         """Time drafts of every length after `prompt`, so that the first text finds a controller that knows them.
 
-        It takes `n_max + 1` times 16 steps and four prefills of the prompt, which may be a short one: what a length
-        costs beside a plain step changes little with the depth, and is kept up to date (see `engine.profile`).
+        It takes `n_max + 1` times 16 steps and four prefills of the prompt, which is to be about as long as the texts
+        are: what a length costs beside a plain step changes with the depth (see `engine.profile`).
 
         Args:
             prompt: text, or token ids; at least one token.

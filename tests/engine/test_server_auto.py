@@ -24,7 +24,7 @@ pytestmark = pytest.mark.build
 SIZE = ("-c", "4096", "-ub", "128", "-b", "512", "-t", "2", "-ctk", "f32", "-ctv", "f32")
 MTP = ("--spec-type", "draft-mtp", "--spec-draft-n-max", "4")
 AUTO = (*MTP, "--spec-draft-auto")
-# So heavy that drafts pay on any machine, also on one whose third-level cache holds 100 MB and more.
+# So heavy that drafts pay; with 60 MB they hardly do on a CPU with AMX whose third-level cache holds it all.
 HEAVY = Ballast(weights=240_000_000, kv=0)
 TOLD = re.compile(
     r"draft auto = steps by length \((.*?)\), (\d+) switches, (\d+) tokens not caught up with; (.*)"

@@ -57,7 +57,8 @@ def test_where_runs_shorten_by_one_a_longer_draft_takes_no_more_steps(found: lis
     assert replay(found, n_max + 1).steps <= replay(found, n_max).steps
 
 
-@pytest.fixture(scope="module")
+# Of each test: one of a module would start before `make sanitize` has set its environment.
+@pytest.fixture
 def watched(patched: Build) -> Any:
     command = [sys.executable, "-m", "tests.engine.uses", "watches", str(patched.path), str(miniature())]
     done = subprocess.run(
