@@ -4,10 +4,11 @@
 
 A server with two slots writes a long answer in one of them; the other one has a short request, another one soon after,
 and so on. So the number of answers that are decoded together changes all the time, and steps hold parts of
-prompts. Each arm (no MTP, a fixed draft length, the steered one) has a server of its own, one at a time, in an order
-drawn anew for each round: with all of them side by side, the requests of one would be the load of another. What counts
-is the speed of the long answer by the server's own clock. A ratio is the median of the rounds' ratios with its 95 %
-interval (t on their logarithms). Writes `server-beside.json`.
+prompts. A server does so twice, with two texts: when it has just begun, and again. Each arm (no MTP, a fixed draft
+length, the steered one) has a server of its own, one at a time, in an order drawn anew for each round: with all of them
+side by side, the requests of one would be the load of another. What counts is the speed of the long answer by the
+server's own clock. A ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms).
+Writes `server-beside.json`.
 """
 
 from __future__ import annotations
@@ -37,14 +38,27 @@ ARMS = (OFF, "1", "3", "5", AUTO)
 BALLAST = Ballast(240_000_000, 0)
 LONG, SHORT = 600, 6
 PROMPT_CHARS, SHORT_CHARS = 1500, 300
+# Of one server. What the first one is slower by is the time to learn.
+ANSWERS = ("first", "later")
+# From the seed of one answer to the next one's.
+LATER = 100
 # From the end of a short request to the next one.
 GAP_S = 0.15
 STEPS = re.compile(r"draft auto = steps by length \((.*?)\)")
 
 
-def answered(arm: str, seed: int, log: Path) -> dict[str, Any]:
-    """The long answer of one arm: its speed, tokens, the short requests beside it, and how drafts were chosen."""
+def answered(arm: str, seed: int, log: Path) -> list[dict[str, Any]]:
+    """The two long answers of one server: the first, of which it begins without any knowledge, and a later one."""
     size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()), "-np", "2")
+    with llama_server(find(), miniature(BALLAST), *size, *flags(arm), log=log) as where:
+        found = [beside(where, seed + LATER * number) for number in range(len(ANSWERS))]
+    # That of a long answer has more steps than those of the short ones beside it.
+    steps = sorted(STEPS.findall(log.read_text(errors="replace")), key=_count)[-len(ANSWERS) :]
+    return [{**each, "steps": steps} for each in found]
+
+
+def beside(where: str, seed: int) -> dict[str, Any]:
+    """A long answer with short requests beside it: its speed, its tokens, how many short ones there were."""
     long = prompt_text("maintenance_log", PROMPT_CHARS, seed)
     short = prompt_text("narrative", 40 * SHORT_CHARS, seed)
     done, found, asked = threading.Event(), {}, 0
@@ -55,23 +69,16 @@ def answered(arm: str, seed: int, log: Path) -> dict[str, Any]:
         finally:
             done.set()
 
-    with llama_server(find(), miniature(BALLAST), *size, *flags(arm), log=log) as where:
-        asker = threading.Thread(target=ask)
-        asker.start()
-        while not done.wait(GAP_S):
-            at = asked * SHORT_CHARS % (39 * SHORT_CHARS)
-            completion(where, short[at : at + SHORT_CHARS], SHORT, id_slot=1)
-            asked += 1
-        asker.join()
+    asker = threading.Thread(target=ask)
+    asker.start()
+    while not done.wait(GAP_S):
+        at = asked * SHORT_CHARS % (39 * SHORT_CHARS)
+        completion(where, short[at : at + SHORT_CHARS], SHORT, id_slot=1)
+        asked += 1
+    asker.join()
     timings = found["timings"]
-    steps = STEPS.findall(log.read_text(errors="replace"))
-    return {
-        "tps": (timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3,
-        "tokens": found["tokens"],
-        "short_requests": asked,
-        # That of the long answer has the most.
-        "steps_by_length": max(steps, key=_count, default=None),
-    }
+    tps = (timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3
+    return {"tps": tps, "tokens": found["tokens"], "short_requests": asked}
 
 
 def _count(steps: str) -> int:
@@ -88,20 +95,40 @@ def main() -> None:
     if options.rounds < 1:
         parser.error("--rounds is 1 at least")
     facts, chance = machine(), random.Random(MEASURED_SEED)
-    rounds: list[dict[str, dict[str, Any]]] = []
+    rounds: list[dict[str, list[dict[str, Any]]]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
             order = chance.sample(ARMS, len(ARMS))
             rounds.append({arm: answered(arm, MEASURED_SEED + number, Path(folder) / arm) for arm in order})
             print(f"round {number + 1} of {options.rounds}", flush=True)
-    tps = {arm: [each[arm]["tps"] for each in rounds] for arm in ARMS}
-    fixed = [arm for arm in ARMS if arm != AUTO]
-    best = max(fixed, key=lambda arm: statistics.geometric_mean(tps[arm]))
-    over = {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed}
+    answers = {
+        name: compared([{arm: each[arm][at] for arm in ARMS} for each in rounds])
+        for at, name in enumerate(ANSWERS)
+    }
     result = {
         "what": "tokens per second of a long answer beside short requests, by draft length, fixed and steered",
         "model_sha256": SHA256,
         "ballast": {"weights": BALLAST.weights, "kv": BALLAST.kv},
+        "answers": answers,
+        "auto_chose": [each[AUTO][0]["steps"] for each in rounds],
+        "machine": facts,
+    }
+    path = write_result(NAME, result)
+    rows = [
+        (f"{name} answer, auto / {arm}", f"{each['ratio']:.3f} {each['interval']}")
+        for name, found in answers.items()
+        for arm, each in found["auto_over"].items()
+    ]
+    show(str(path.relative_to(ROOT)), rows)
+
+
+def compared(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The steered length beside each fixed one, from what each arm's answer of each round was."""
+    tps = {arm: [each[arm]["tps"] for each in rounds] for arm in ARMS}
+    fixed = [arm for arm in ARMS if arm != AUTO]
+    best = max(fixed, key=lambda arm: statistics.geometric_mean(tps[arm]))
+    over = {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed}
+    return {
         "tps": {arm: [round(value, 2) for value in values] for arm, values in tps.items()},
         "best_fixed": best,
         "auto_over_best_fixed": over[best],
@@ -111,12 +138,7 @@ def main() -> None:
         "tokens_as_off": {
             arm: [each[arm]["tokens"] == each[OFF]["tokens"] for each in rounds] for arm in ARMS
         },
-        "auto_chose": [each[AUTO]["steps_by_length"] for each in rounds],
-        "machine": facts,
     }
-    path = write_result(NAME, result)
-    rows = [(f"auto / {arm}", f"{each['ratio']:.3f} {each['interval']}") for arm, each in over.items()]
-    show(str(path.relative_to(ROOT)), rows)
 
 
 if __name__ == "__main__":

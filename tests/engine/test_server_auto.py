@@ -168,31 +168,49 @@ def test_two_slots_at_once_give_the_tokens_that_each_gives_alone(
     assert len(counted(tmp_path / "log")) == 2
 
 
-def test_short_requests_beside_a_long_one_do_not_make_it_forget(patched: Build, tmp_path: Path) -> None:
+def beside(patched: Build, log: Path, n: int, n_short: int, gap_s: float) -> tuple[int, dict[int, int], str]:
+    """A long answer of n tokens while short ones of n_short come and go: how many did, the long one's steps by draft
+    length and the reasons for these.
+    """
     long, short = prompts()[:2]
-    heavy, log, done = miniature(HEAVY), tmp_path / "log", threading.Event()
-    with llama_server(patched, heavy, *SIZE, *AUTO, "-np", "2", log=log) as where:
+    done = threading.Event()
+    with llama_server(patched, miniature(HEAVY), *SIZE, *AUTO, "-np", "2", log=log) as where:
 
         def ask() -> None:
             try:
-                completion(where, long, 900, timeout_s=300, id_slot=0)
+                completion(where, long, n, timeout_s=300, id_slot=0)
             finally:
                 done.set()
 
         asker = threading.Thread(target=ask)
         asker.start()
         asked = 0
-        while not done.wait(0.15):
-            completion(where, short[asked : asked + 300], 6, timeout_s=300, id_slot=1)
+        while not done.wait(gap_s):
+            completion(where, short[asked : asked + 300], n_short, timeout_s=300, id_slot=1)
             asked += 1
         asker.join()
     steps, _, _, why = max(counted(log), key=lambda each: sum(each[0].values()))
+    return asked, steps, why
+
+
+def test_short_requests_beside_a_long_one_do_not_make_it_forget(patched: Build, tmp_path: Path) -> None:
+    asked, steps, why = beside(patched, tmp_path / "log", n=900, n_short=6, gap_s=0.15)
     assert asked >= 3
     # Each of them used to put off the next probe, for ever if they were frequent: 98 % of the steps had no draft.
     assert steps[0] < 0.5 * sum(steps.values())
     # And before that, to begin a text for the long one as well: probes in a fifth of all steps.
     probes = re.search(r"probe ([\d.]+)%", why)
     assert probes is not None and float(probes[1]) < 8
+
+
+def test_short_answers_do_not_cut_the_drafts_of_a_long_one_beside_them(
+    patched: Build, tmp_path: Path
+) -> None:
+    """An answer of 3 tokens has room for a draft of 2, then of 1 at most, if it drafts at all."""
+    asked, steps, _ = beside(patched, tmp_path / "log", n=600, n_short=3, gap_s=0.0)
+    assert asked > 20
+    assert steps.get(1, 0) + steps.get(2, 0) < asked
+    assert sum(count for length, count in steps.items() if length > 2) > sum(steps.values()) / 2
 
 
 REFUSED = {
