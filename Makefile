@@ -59,6 +59,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/draft_auto.py
 	$(BIN)/python benchmarks/server_auto.py
 	$(BIN)/python benchmarks/server_beside.py
+	$(BIN)/llt build --cpu --tools --onto b10068
+	$(BIN)/python benchmarks/server_slots.py --variant patched --variant patched-onto-b10068
 	$(BIN)/python benchmarks/near_ties.py
 	$(BIN)/python benchmarks/catch_up.py
 
