@@ -1,4 +1,4 @@
-"""A llama-server started and ended, and one completion of it: for benchmarks, and for the tests that ask one."""
+"""A llama-server started and ended, and completions of it: for benchmarks, and for the tests that ask one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,35 @@ def completion(
     with urllib.request.urlopen(request, timeout=timeout_s) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+def completions(
+    where: str, prompts: list[str], n_predict: int, timeout_s: float = 3600
+) -> list[dict[str, Any]]:
+    """What llama-server answers to all of these at once, each in a slot of its own."""
+    with ThreadPoolExecutor(len(prompts)) as askers:
+        asked = [
+            askers.submit(completion, where, prompt, n_predict, timeout_s, id_slot=slot)
+            for slot, prompt in enumerate(prompts)
+        ]
+        return [each.result() for each in asked]
+
+
+def completion_beside(
+    where: str, long: str, n_long: int, short: Callable[[int], str], n_short: int, gap_s: float
+) -> tuple[dict[str, Any], int]:
+    """What llama-server answers in one slot while short requests come and go in another, and how many these were.
+
+    Args:
+        where: the address of a server with two slots.
+        long, n_long: the prompt, and how many tokens the answer has.
+        short, n_short: the same of a short request, its prompt by its number.
+        gap_s: from the end of a short request to the next one.
+    """
+    asked = 0
+    with ThreadPoolExecutor(1) as asker:
+        answer = asker.submit(completion, where, long, n_long, id_slot=0)
+        while not wait([answer], gap_s).done:
+            completion(where, short(asked), n_short, id_slot=1)
+            asked += 1
+        return answer.result(), asked

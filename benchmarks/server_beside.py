@@ -18,12 +18,11 @@ import random
 import re
 import statistics
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
 from common import ROOT, machine, show, write_result
-from server import completion, llama_server
+from server import completion_beside, llama_server
 from server_auto import AUTO, OFF, flags, ratio
 
 from llamacpp_tools.build.manifest import find
@@ -52,30 +51,23 @@ def answered(arm: str, seed: int, log: Path) -> list[dict[str, Any]]:
     size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()), "-np", "2")
     with llama_server(find(), miniature(BALLAST), *size, *flags(arm), log=log) as where:
         found = [beside(where, seed + LATER * number) for number in range(len(ANSWERS))]
-    # That of a long answer has more steps than those of the short ones beside it.
-    steps = sorted(STEPS.findall(log.read_text(errors="replace")), key=_count)[-len(ANSWERS) :]
-    return [{**each, "steps": steps} for each in found]
+    told = STEPS.findall(log.read_text(errors="replace"))
+    # A long answer has more steps than any of the short ones beside it.
+    longest = sorted(told, key=_count)[-len(found) :]
+    steps = [each for each in told if each in longest] or [None] * len(found)
+    return [{**each, "steps": its} for each, its in zip(found, steps, strict=True)]
 
 
 def beside(where: str, seed: int) -> dict[str, Any]:
     """A long answer with short requests beside it: its speed, its tokens, how many short ones there were."""
     long = prompt_text("maintenance_log", PROMPT_CHARS, seed)
-    short = prompt_text("narrative", 40 * SHORT_CHARS, seed)
-    done, found, asked = threading.Event(), {}, 0
+    text = prompt_text("narrative", 40 * SHORT_CHARS, seed)
 
-    def ask() -> None:
-        try:
-            found.update(completion(where, long, LONG, id_slot=0))
-        finally:
-            done.set()
+    def short(number: int) -> str:
+        at = number * SHORT_CHARS % (39 * SHORT_CHARS)
+        return text[at : at + SHORT_CHARS]
 
-    asker = threading.Thread(target=ask)
-    asker.start()
-    while not done.wait(GAP_S):
-        at = asked * SHORT_CHARS % (39 * SHORT_CHARS)
-        completion(where, short[at : at + SHORT_CHARS], SHORT, id_slot=1)
-        asked += 1
-    asker.join()
+    found, asked = completion_beside(where, long, LONG, short, SHORT, GAP_S)
     timings = found["timings"]
     tps = (timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3
     return {"tps": tps, "tokens": found["tokens"], "short_requests": asked}
@@ -110,7 +102,7 @@ def main() -> None:
         "model_sha256": SHA256,
         "ballast": {"weights": BALLAST.weights, "kv": BALLAST.kv},
         "answers": answers,
-        "auto_chose": [each[AUTO][0]["steps"] for each in rounds],
+        "auto_chose": [[answer["steps"] for answer in each[AUTO]] for each in rounds],
         "machine": facts,
     }
     path = write_result(NAME, result)

@@ -19,30 +19,22 @@ import argparse
 import random
 import statistics
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from common import ROOT, machine, show, write_result
-from server import completion, llama_server
+from server import completions, llama_server
 from server_auto import AUTO, OFF, flags, ratio
+from server_beside import ANSWERS, ARMS, BALLAST, LATER
 
 from llamacpp_tools.build.manifest import Build, find
-from llamacpp_tools.models.ballast import Ballast
 from llamacpp_tools.models.miniature import SHA256, miniature
 from llamacpp_tools.threads import auto_threads
 from llamacpp_tools.workloads import MEASURED_SEED, prompt_text
 
 NAME = "server-slots"
-ARMS = (OFF, "1", "3", "5", AUTO)
-# So heavy that drafts pay where one text is decoded.
-BALLAST = Ballast(240_000_000, 0)
 KINDS = ("maintenance_log", "narrative", "code", "factual")
 N_PREDICT, PROMPT_CHARS = 300, 1000
-# Of one server. What the first ones are slower by is the time to learn.
-ANSWERS = ("first", "later")
-# From the seed of one answer to the next one's.
-LATER = 100
 
 
 def answered(build: Build, arm: str, seed: int, log: Path) -> list[dict[str, Any]]:
@@ -55,12 +47,7 @@ def answered(build: Build, arm: str, seed: int, log: Path) -> list[dict[str, Any
 
 def together(where: str, seed: int) -> dict[str, Any]:
     """A text of each kind at once: tokens per second of all of them, and the tokens."""
-
-    def ask(slot: int) -> dict[str, Any]:
-        return completion(where, prompt_text(KINDS[slot], PROMPT_CHARS, seed), N_PREDICT, id_slot=slot)
-
-    with ThreadPoolExecutor(len(KINDS)) as askers:
-        found = list(askers.map(ask, range(len(KINDS))))
+    found = completions(where, [prompt_text(kind, PROMPT_CHARS, seed) for kind in KINDS], N_PREDICT)
     timings = [each["timings"] for each in found]
     tps = sum(each["predicted_n"] for each in timings) / max(each["predicted_ms"] for each in timings) * 1e3
     return {"tps": tps, "tokens": [each["tokens"] for each in found]}

@@ -6,14 +6,12 @@ import random
 import re
 import string
 import subprocess
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.server import completion, llama_server
+from benchmarks.server import completion, completion_beside, completions, llama_server
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.models.ballast import Ballast
 from llamacpp_tools.models.miniature import miniature
@@ -153,16 +151,8 @@ def together(
     build: Build, model: Path, *flags: str, log: Path | None = None, n: int = 200
 ) -> list[dict[str, Any]]:
     """What one server of two slots answers to two prompts at once."""
-    texts = prompts()[:2]
-    with (
-        llama_server(build, model, *SIZE, *flags, "-np", "2", log=log) as where,
-        ThreadPoolExecutor(len(texts)) as askers,
-    ):
-        asked = [
-            askers.submit(completion, where, text, n, timeout_s=300, id_slot=slot)
-            for slot, text in enumerate(texts)
-        ]
-        return [each.result() for each in asked]
+    with llama_server(build, model, *SIZE, *flags, "-np", "2", log=log) as where:
+        return completions(where, prompts()[:2], n, timeout_s=300)
 
 
 def test_two_slots_at_once_give_the_tokens_that_each_gives_alone(
@@ -189,23 +179,11 @@ def beside(patched: Build, log: Path, n: int, n_short: int, gap_s: float) -> tup
     """A long answer of n tokens while short ones of n_short come and go: how many did, the long one's steps by draft
     length and the reasons for these.
     """
-    long, short = prompts()[:2]
-    done = threading.Event()
+    long, text = prompts()[:2]
     with llama_server(patched, miniature(HEAVY), *SIZE, *AUTO, "-np", "2", log=log) as where:
-
-        def ask() -> None:
-            try:
-                completion(where, long, n, timeout_s=300, id_slot=0)
-            finally:
-                done.set()
-
-        asker = threading.Thread(target=ask)
-        asker.start()
-        asked = 0
-        while not done.wait(gap_s):
-            completion(where, short[asked : asked + 300], n_short, timeout_s=300, id_slot=1)
-            asked += 1
-        asker.join()
+        _, asked = completion_beside(
+            where, long, n, lambda number: text[number : number + 300], n_short, gap_s
+        )
     steps, _, _, why = max(counted(log), key=lambda each: sum(each[0].values()))
     return asked, steps, why
 
