@@ -3,9 +3,9 @@
 While nothing is drafted the MTP block sees no token. Before the next draft it can decode all that it missed, which
 takes time, or the last few tokens alone, which leaves a gap in its cache and may make its drafts worse. Texts of each
 kind with turns of 160 tokens without a draft and then twelve steps with drafts of 3, by the most tokens that are caught
-up with: the share of drafted tokens that is accepted. And what the first of the twelve steps takes beyond the others
-for each token that it catches up with, in plain steps, for the miniature alone and with ballast. Writes
-`catch-up.json`.
+up with: the share of drafted tokens that is accepted. And what the first of the twelve steps takes beyond the others,
+in plain steps, for the miniature alone, with ballast, and with flash attention, whose CPU kernel takes fewer than 64
+tokens one by one. Writes `catch-up.json`.
 
     python benchmarks/catch_up.py [--texts 3]
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
+from typing import Literal
 
 from common import ROOT, machine, show, write_result
 
@@ -31,9 +32,13 @@ from llamacpp_tools.workloads import MEASURED_SEED, names, prompt_tokens
 
 IDLE, DRAFTED, LENGTH = 160, 12, 3
 # The smallest is what a step with a draft leaves behind, the largest all.
-MOST = (LENGTH + 1, 16, 32, 64, IDLE)
+MOST = (LENGTH + 1, 8, 16, 32, 64, IDLE)
 DEPTH, N_PREDICT = 512, 1400
-BALLAST = Ballast(120_000_000, 0)
+PLACES: dict[str, tuple[Ballast, Literal["on", "off"]]] = {
+    "miniature": (Ballast(0, 0), "off"),
+    "with ballast": (Ballast(120_000_000, 0), "off"),
+    "miniature, flash attention": (Ballast(0, 0), "on"),
+}
 
 
 def main() -> None:
@@ -45,31 +50,32 @@ def main() -> None:
     accepted = {
         str(most): round(statistics.fmean(each[str(most)] for each in kinds.values()), 4) for most in MOST
     }
-    price = {
-        "miniature": _price(Ballast(0, 0), asked.texts),
-        "with ballast": _price(BALLAST, asked.texts),
-    }
-    summary = {"accepted": accepted, "plain steps a token": price}
+    price = {place: {str(most): _price(place, asked.texts, most) for most in MOST} for place in PLACES}
+    summary = {"accepted": accepted, "plain steps": price}
     result = {"what": __doc__, "accepted_by_kind": kinds, "summary": summary, "machine": machine()}
     path = write_result("catch-up", result)
     rows = [(f"accepted, the last {most} caught up with", f"{share:.3f}") for most, share in accepted.items()]
-    rows += [(f"plain steps a token, {model}", f"{each:.4f}") for model, each in price.items()]
+    rows += [
+        (f"plain steps, {place}, the last {most}", f"{steps:.3f}")
+        for place, by_most in price.items()
+        for most, steps in by_most.items()
+    ]
     show(str(path.relative_to(ROOT)), rows)
 
 
 def _accepted(most: int, kind: str, texts: int) -> float:
     """The share of drafted tokens that was accepted."""
     drafted = accepted = 0
-    for done in _generated(Ballast(0, 0), kind, texts, most):
+    for done in _generated("miniature", kind, texts, most):
         drafted += sum(done.step_drafted)
         accepted += sum(done.step_accepted)
     return round(accepted / drafted, 4)
 
 
-def _price(ballast: Ballast, texts: int) -> float:
-    """What a token that is caught up with takes, in plain steps: the median over the turns."""
+def _price(place: str, texts: int, most: int) -> float:
+    """What catching up with so many tokens takes, in plain steps: the median over the turns."""
     found = []
-    for done in _generated(ballast, "analysis", texts, IDLE):
+    for done in _generated(place, "analysis", texts, most):
         plain = statistics.median(
             ns for ns, drafted in zip(done.step_ns, done.step_drafted, strict=True) if drafted == 0
         )
@@ -80,14 +86,15 @@ def _price(ballast: Ballast, texts: int) -> float:
         ]
         for at in begins:
             usual = statistics.median(done.step_draft_ns[at + 1 : at + DRAFTED])
-            found.append((done.step_draft_ns[at] - usual) / IDLE / plain)
-    return round(statistics.median(found), 5)
+            found.append((done.step_draft_ns[at] - usual) / plain)
+    return round(statistics.median(found), 4)
 
 
-def _generated(ballast: Ballast, kind: str, texts: int, most: int) -> Sequence[Generation]:
+def _generated(place: str, kind: str, texts: int, most: int) -> Sequence[Generation]:
     library = open_library(manifest.find("cpu", "patched"))
+    ballast, flash_attn = PLACES[place]
     context = ContextOptions(
-        n_ctx=DEPTH + N_PREDICT + 16, n_ubatch=512, n_threads=auto_threads(), flash_attn="off"
+        n_ctx=DEPTH + N_PREDICT + 16, n_ubatch=512, n_threads=auto_threads(), flash_attn=flash_attn
     )
     options = SessionOptions(context, n_max=LENGTH, ignore_eos=True)
     drafts = (*[0] * IDLE, *[LENGTH] * DRAFTED)

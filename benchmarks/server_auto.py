@@ -7,8 +7,8 @@ other in an order drawn anew, so that what slows the machine meets them alike. A
 as a process keeps the speed that its memory layout gave it; a second server without MTP says how far two that are equal
 differ. A ratio is the median of the rounds' ratios with its 95 % interval (t on their logarithms). Tokens per second
 are the server's own timings of the answer. What the steered one does after its end is not in them: the draft context
-sees what it has yet to see, a plain step's worth of it or 32 tokens. Every arm must give plain decode's tokens, or the
-text's row says where not.
+sees what it has yet to see, a plain step's worth of it or eight tokens. Every arm must give plain decode's tokens, or
+the text's row says where not.
 
 A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes
 on as a story (or the other way round); what is drafted is compared with that text, and every arm pays for the grammar.

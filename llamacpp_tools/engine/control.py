@@ -133,7 +133,7 @@ _HOPED = 0.6
 _PATIENT = 3
 
 # Tokens that a draft catches up with whatever that takes; and more than any context holds.
-_LEAST_CAUGHT_UP, _EVERY = 32, 2**30
+_LEAST_CAUGHT_UP, _EVERY = 8, 2**30
 
 
 class Control:

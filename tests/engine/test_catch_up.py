@@ -56,7 +56,7 @@ def test_where_it_is_dear_what_takes_a_plain_step_is() -> None:
     # Half a step may be for other reasons.
     assert 50 <= control.catch_up <= 100
     control, _ = probed(0.2, Settings())
-    assert control.catch_up == 32
+    assert control.catch_up == 8
 
 
 def test_where_positions_must_follow_one_another_all_is() -> None:

@@ -30,7 +30,7 @@ def test_the_patchs_controller_chooses_what_ours_chooses(patched: Build) -> None
     assert found["differ"] == []
     assert found["reasons"] == sorted(Why), "a reason that no text has is not compared"
     least, kinds = found["caught_up"]
-    assert least == 32 and kinds > 5
+    assert least == 8 and kinds > 5
 
 
 def test_a_build_without_the_patch_is_steered_from_python(stock: Build) -> None:
