@@ -13,8 +13,9 @@ the text's row says where not.
 A text that switches class midway is forced: a grammar that allows this one text makes the model write a log that goes
 on as a story (or the other way round); what is drafted is compared with that text, and every arm pays for the grammar.
 
-Without flash attention, as the harness has it (`draft_auto.py`). With it, the server's default, no draft length paid on
-the bare miniature: a case of its own.
+Without flash attention, as the harness has it (`draft_auto.py`). With it, the server's default, hardly a draft length
+pays on the bare miniature: a case of its own, and one beside plain decode alone, whose rounds are short, so that there
+can be more of them.
 """
 
 from __future__ import annotations
@@ -70,17 +71,20 @@ class Case:
         ballast: what the miniature gets.
         n_predict: tokens of an answer; a step of the miniature itself takes a millisecond.
         flash_attn: of the servers.
+        arms: the two without MTP and the steered one at least.
     """
 
     ballast: Ballast | None
     n_predict: int
     flash_attn: str = "off"
+    arms: tuple[str, ...] = ARMS
 
 
 CASES = {
     "miniature": Case(None, 800),
     "ballast": Case(BALLAST, 400),
     "miniature, flash attention": Case(None, 800, "on"),
+    "miniature, flash attention, beside plain decode": Case(None, 800, "on", (*PLAIN, AUTO)),
 }
 
 # What the steered arm's log says of an answer.
@@ -147,12 +151,13 @@ def flags(arm: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def servers(model: Path, flash_attn: str, folder: Path) -> Iterator[dict[str, str]]:
+def servers(case: Case, folder: Path) -> Iterator[dict[str, str]]:
     """A server of each arm, which has answered once; yields their addresses."""
-    size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()), "-fa", flash_attn)
+    size = ("-c", "4096", "-ub", "512", "-b", "2048", "-t", str(auto_threads()), "-fa", case.flash_attn)
+    model = miniature(case.ballast)
     with ExitStack() as stack:
         found = {}
-        for arm in ARMS:
+        for arm in case.arms:
             log = folder / arm
             found[arm] = stack.enter_context(llama_server(find(), model, *size, *flags(arm), log=log))
             completion(found[arm], prompt_text("factual", PROMPT_CHARS, MEASURED_SEED - 1), WARMUP)
@@ -177,17 +182,17 @@ def answered(where: str, text: Text, most: int) -> dict[str, Any]:
 
 def measured(case: Case, rounds: int, quick: bool) -> list[dict[str, Answers]]:
     """Of each round, by text and arm: what `answered` gives, and of the steered arm how it chose."""
-    model, n_predict = miniature(case.ballast), case.n_predict // 4 if quick else case.n_predict
+    n_predict = case.n_predict // 4 if quick else case.n_predict
     samples: list[dict[str, Answers]] = []
     chance = random.Random(MEASURED_SEED)
     for number in range(rounds):
         found: dict[str, Answers] = {}
         with tempfile.TemporaryDirectory() as folder:
-            with servers(model, case.flash_attn, Path(folder)) as where:
+            with servers(case, Path(folder)) as where:
                 for name, text in texts(n_predict, MEASURED_SEED + number, quick).items():
                     # The model may choose other tokens for a text than the tokenizer does, so not up to its end.
                     most = int(0.85 * tokens_of(where[OFF], text.forced)) if text.forced else n_predict
-                    order = chance.sample(ARMS, len(ARMS))
+                    order = chance.sample(case.arms, len(case.arms))
                     found[name] = {arm: answered(where[arm], text, most) for arm in order}
             # Its first line is of the request that warmed it up.
             told = TOLD.findall((Path(folder) / AUTO).read_text(errors="replace"))[1:]
@@ -210,23 +215,42 @@ def ratio(mine: list[float], theirs: list[float]) -> dict[str, Any]:
     return {"ratio": round(found.ratio, 4), "interval": [round(value, 4) for value in found.interval or ()]}
 
 
+def speeds(samples: list[Answers], *arms: str) -> list[float]:
+    """Of each round: tokens per second, the geometric mean of these arms."""
+    return [plain_statistics.geometric_mean(each[arm]["tps"] for arm in arms) for each in samples]
+
+
+def over_both(*texts: list[Answers]) -> dict[str, Any]:
+    """The steered arm over both without MTP, which are equal but for chance; of several texts over all of them."""
+    steered, plain = (
+        [
+            plain_statistics.geometric_mean(each)
+            for each in zip(*(speeds(text, *arms) for text in texts), strict=True)
+        ]
+        for arms in ((AUTO,), PLAIN)
+    )
+    return ratio(steered, plain)
+
+
 def row(samples: list[Answers]) -> dict[str, Any]:
     """What the rounds say of one text."""
-    tps = {arm: [each[arm]["tps"] for each in samples] for arm in ARMS}
-    fixed = [arm for arm in ARMS if arm not in (AUTO, AGAIN)]
+    arms = [arm for arm in ARMS if arm in samples[0]]
+    tps = {arm: speeds(samples, arm) for arm in arms}
+    fixed = [arm for arm in arms if arm not in (AUTO, AGAIN)]
     # As the harness has it: by all rounds together.
     best = max(fixed, key=lambda arm: plain_statistics.geometric_mean(tps[arm]))
-    differs = {arm: [_parts(each[arm]["tokens"], each[OFF]["tokens"]) for each in samples] for arm in ARMS}
+    differs = {arm: [_parts(each[arm]["tokens"], each[OFF]["tokens"]) for each in samples] for arm in arms}
     return {
         "n_predict": [len(each[OFF]["tokens"]) for each in samples],
         "tps": {arm: [round(value, 2) for value in values] for arm, values in tps.items()},
         "best_fixed": best,
         "auto_over_best_fixed": ratio(tps[AUTO], tps[best]),
         "auto_over_off": ratio(tps[AUTO], tps[OFF]),
+        "auto_over_both_off": over_both(samples),
         "off_again_over_off": ratio(tps[AGAIN], tps[OFF]),
         "auto_over": {arm: ratio(tps[AUTO], tps[arm]) for arm in fixed},
         "drafted_and_accepted": {
-            arm: [sum(each[arm][key] for each in samples) for key in ("drafted", "accepted")] for arm in ARMS
+            arm: [sum(each[arm][key] for each in samples) for key in ("drafted", "accepted")] for arm in arms
         },
         "first_token_that_differs_from_off": {arm: at for arm, at in differs.items() if set(at) != {None}},
         "auto_chose": [{key: each[AUTO][key] for key in CHOSE} for each in samples],
@@ -258,12 +282,14 @@ def main() -> None:
     asked = [options.only] if options.only else list(CASES)
     for case in asked:
         samples = measured(CASES[case], options.rounds, options.quick)
+        texts_of = {name: [each[name] for each in samples] for name in samples[0]}
         found[case] = {
             "flash_attn": CASES[case].flash_attn,
             "rounds": options.rounds,
             "llt_commit": facts["llt_commit"],
             "cpu_info": facts["cpu_info"],
-            "texts": {name: row([each[name] for each in samples]) for name in samples[0]},
+            "auto_over_both_off": over_both(*texts_of.values()),
+            "texts": {name: row(rounds) for name, rounds in texts_of.items()},
         }
         result = {
             "what": "tokens per second of llama-server by draft length, fixed and steered (--spec-draft-auto)",
@@ -285,12 +311,13 @@ def main() -> None:
         (
             f"{case}, {name}",
             f"auto / best fixed ({each['best_fixed']}) {each['auto_over_best_fixed']['ratio']:.3f} "
-            f"{each['auto_over_best_fixed']['interval']}, / off {each['auto_over_off']['ratio']:.3f}, "
-            f"off again / off {each['off_again_over_off']['ratio']:.3f}",
+            f"{each['auto_over_best_fixed']['interval']}, / both off {each['auto_over_both_off']['ratio']:.3f} "
+            f"{each['auto_over_both_off']['interval']}, off again / off {each['off_again_over_off']['ratio']:.3f}",
         )
         for case in asked
         for name, each in found[case]["texts"].items()
     ]
+    rows += [(f"{case}, all texts", f"auto / both off {found[case]['auto_over_both_off']}") for case in asked]
     show("--spec-draft-auto through HTTP", rows)
     if not options.quick:
         print(f"result: {path}")
