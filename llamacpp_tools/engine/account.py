@@ -150,6 +150,11 @@ class Account:
         self._caught_up = keep * self._caught_up + steps
         self._caught_up_with = keep * self._caught_up_with + tokens
 
+    @property
+    def caught_up_with(self) -> float:
+        """Tokens that what catching up takes is known by."""
+        return self._caught_up_with
+
     def catching_up(self, tokens: int) -> float:
         """Plain steps that catching up with so many tokens would take."""
         return max(tokens, 0) * (max(self._caught_up, 0.0) / max(self._caught_up_with, 1.0))

@@ -8,6 +8,7 @@ import pytest
 
 from llamacpp_tools.build.manifest import Build
 from llamacpp_tools.engine.control import Control, Settings, Why
+from llamacpp_tools.engine.rehearsal import Machine, made_up, rehearse
 
 from .conftest import decodes
 from .decodes import DRAFTED, IDLE, PROMPT
@@ -57,6 +58,17 @@ def test_where_it_is_dear_what_takes_a_plain_step_is() -> None:
     assert 50 <= control.catch_up <= 100
     control, _ = probed(0.2, Settings())
     assert control.catch_up == 8
+
+
+def test_what_catching_up_takes_is_found_out_with_few_tokens() -> None:
+    # Eight tokens take two thirds of a plain step, as on the miniature with flash attention (`catch-up.json`).
+    machine = Machine((1.0, 2.1, 2.75, 3.35, 3.98, 4.6), draft=0.45, catch_up=0.08, noise=0.05, change=0.05)
+    assert Control(machine.limit).catch_up == Settings().nearest
+    for seed in range(12):
+        runs = made_up(lambda *_: 0.1, 800, seed)
+        plain = rehearse(0, runs, machine, seed).ms
+        # 1 % of 800 and ten steps at most. All tokens of a long rest at once would take thirty.
+        assert rehearse(Control(machine.limit), runs, machine, seed).ms < plain + 18, seed
 
 
 def test_where_positions_must_follow_one_another_all_is() -> None:
