@@ -52,6 +52,10 @@ _DISTURBED = 2.0
 _CATCHING_MEMORY, _NO_NEWS = 512, 0.5
 # What the MTP block needs to catch up with a token that was generated without it, at most, in plain steps.
 _CAUGHT_UP = 0.1
+# Tokens that are caught up with whatever that takes, and by how many it is known what any number of them takes.
+_LEAST_CAUGHT_UP, _CAUGHT_UP_KNOWN = 8, 64
+# Tokens; more than any context holds.
+EVERY = 2**30
 
 
 class Account:
@@ -150,14 +154,23 @@ class Account:
         self._caught_up = keep * self._caught_up + steps
         self._caught_up_with = keep * self._caught_up_with + tokens
 
-    @property
-    def caught_up_with(self) -> float:
-        """Tokens that what catching up takes is known by."""
-        return self._caught_up_with
-
     def catching_up(self, tokens: int) -> float:
         """Plain steps that catching up with so many tokens would take."""
         return max(tokens, 0) * (max(self._caught_up, 0.0) / max(self._caught_up_with, 1.0))
+
+    def catch_up(self, steps: float, first: int) -> int:
+        """Tokens to catch up with at once: as many as take so long, eight at least.
+
+        While that is known by few, no more than twice as many as it is known by: after a long rest all that waits could
+        take tens of plain steps.
+
+        Args:
+            steps: plain steps that it may take.
+            first: tokens while nothing is known.
+        """
+        seen, each = self._caught_up_with, self.catching_up(1)
+        pays_for = max(_LEAST_CAUGHT_UP, min(steps / each, EVERY)) if each > 0 else EVERY
+        return int(pays_for if seen >= _CAUGHT_UP_KNOWN else min(pays_for, max(first, 2 * seen)))
 
     def may(self, length: int) -> bool:
         """Whether there is something left to spend on drafts of this length, or nothing to spend it on.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-from llamacpp_tools.engine.account import Account, Terms
+from llamacpp_tools.engine.account import EVERY, Account, Terms
 from llamacpp_tools.engine.costs import Costs
 from llamacpp_tools.engine.survivors import Survivors
 
@@ -132,10 +132,6 @@ _HOPED = 0.6
 # Misses that a probe is allowed beyond the usual ones, one for each plain step that catching up took, at most.
 _PATIENT = 3
 
-# Tokens that a draft catches up with whatever that takes; caught up with, they tell what any number takes; and more
-# than any context holds.
-_LEAST_CAUGHT_UP, _CAUGHT_UP_KNOWN, _EVERY = 8, 64, 2**30
-
 
 class Control:
     """Chooses the draft length of each step of one sequence.
@@ -179,17 +175,11 @@ class Control:
 
     @property
     def catch_up(self) -> int:
-        """Tokens that the next draft catches up with, at most, after steps without one: all where that is cheap, and
-        twice as many as that is known by while these are few.
-        """
-        settings, seen = self.settings, self._account.caught_up_with
+        """Tokens that the next draft catches up with, at most, after steps without one: all where that is cheap."""
+        settings = self.settings
         if not settings.gaps:
-            return _EVERY
-        known = _EVERY if seen >= _CAUGHT_UP_KNOWN else max(settings.nearest, int(2 * seen))
-        each = self._account.catching_up(1)
-        if each <= 0:
-            return known
-        return min(known, max(_LEAST_CAUGHT_UP, int(min(settings.catch_up / each, _EVERY))))
+            return EVERY
+        return self._account.catch_up(settings.catch_up, settings.nearest)
 
     def choose(self) -> int:
         """Tokens to draft in the next step, 0 to `limit`."""
