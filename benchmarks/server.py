@@ -100,7 +100,13 @@ def completions(
 
 
 def completion_beside(
-    where: str, long: str, n_long: int, short: Callable[[int], str], n_short: int, gap_s: float
+    where: str,
+    long: str,
+    n_long: int,
+    short: Callable[[int], str],
+    n_short: int,
+    gap_s: float,
+    timeout_s: float = 3600,
 ) -> tuple[dict[str, Any], int]:
     """What llama-server answers in one slot while short requests come and go in another, and how many these were.
 
@@ -109,11 +115,12 @@ def completion_beside(
         long, n_long: the prompt, and how many tokens the answer has.
         short, n_short: the same of a short request, its prompt by its number.
         gap_s: from the end of a short request to the next one.
+        timeout_s: of each.
     """
     asked = 0
     with ThreadPoolExecutor(1) as asker:
-        answer = asker.submit(completion, where, long, n_long, id_slot=0)
+        answer = asker.submit(completion, where, long, n_long, timeout_s, id_slot=0)
         while not wait([answer], gap_s).done:
-            completion(where, short(asked), n_short, id_slot=1)
+            completion(where, short(asked), n_short, timeout_s, id_slot=1)
             asked += 1
         return answer.result(), asked

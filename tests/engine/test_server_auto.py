@@ -182,7 +182,7 @@ def beside(patched: Build, log: Path, n: int, n_short: int, gap_s: float) -> tup
     long, text = prompts()[:2]
     with llama_server(patched, miniature(HEAVY), *SIZE, *AUTO, "-np", "2", log=log) as where:
         _, asked = completion_beside(
-            where, long, n, lambda number: text[number : number + 300], n_short, gap_s
+            where, long, n, lambda number: text[number : number + 300], n_short, gap_s, timeout_s=300
         )
     steps, _, _, why = max(counted(log), key=lambda each: sum(each[0].values()))
     return asked, steps, why
