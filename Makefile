@@ -63,6 +63,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/server_slots.py --variant patched --variant patched-onto-b10068
 	$(BIN)/python benchmarks/near_ties.py
 	$(BIN)/python benchmarks/catch_up.py
+	$(BIN)/python benchmarks/after_draft.py
 
 # The engine's speed once more, now beside llama-cpp-python too, which is compiled for this (in a venv of its own)
 bench-binding: $(VENV)/.installed
